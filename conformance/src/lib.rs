@@ -1,0 +1,1 @@
+//! Real clients and second implementations against the real binary.

@@ -1,0 +1,1 @@
+//! An ONNX graph: read, lower, write and run it.

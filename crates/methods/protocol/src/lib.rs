@@ -1,0 +1,1 @@
+//! Wire forms of inference protocols to and from one Exchange; pure.

@@ -1,0 +1,1 @@
+//! Guard the model file: seal, version, list, open.

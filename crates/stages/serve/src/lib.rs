@@ -1,0 +1,1 @@
+//! The gateway: one file per phase of a request.
