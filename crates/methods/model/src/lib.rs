@@ -1,1 +1,21 @@
 //! An ONNX graph: read, lower, write and run it.
+//!
+//! Start at [`Graph::from_onnx`], which reads foreign bytes into one normal form, and [`Session::load`], which runs a graph on one of two engines ([`EngineChoice`]):
+//! rten (pure Rust, always there) or ONNX Runtime (where configuration names the library). Everything else about models is a transform from graph to graph.
+//! The crate is pure: files come in through [`ExternalData`] and an engine's library by a path that the caller chose.
+
+mod error;
+mod external;
+mod graph;
+mod limits;
+mod session;
+mod tensor;
+
+pub use {
+    error::{ExportError, ImportError, LoadError, RunError},
+    external::{ExternalData, ExternalDataError, ExternalFolder, NoExternalData},
+    graph::Graph,
+    limits::Limits,
+    session::{EngineChoice, Session},
+    tensor::{DataType, Dim, Labels, ShapeMismatch, Signature, Tensor, TensorData, TensorSpec},
+};
