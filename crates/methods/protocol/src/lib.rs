@@ -1,1 +1,17 @@
-//! Wire forms of inference protocols to and from one Exchange; pure.
+//! Wire forms of inference protocols to and from one exchange; pure.
+//!
+//! Every protocol is translated into the same words ([`InferRequest`], [`InferResponse`], [`WireTensor`]), so that
+//! whatever looks at a request below this crate looks at it once. Start in [`oip`], the Open Inference Protocol.
+//!
+//! INVARIANT: an error's text never repeats a byte that the client sent, so it may be logged as it is.
+
+mod error_code;
+mod exchange;
+pub mod oip;
+
+pub use error_code::{ErrorCode, error_body};
+pub use exchange::{
+    InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, UnknownOutput, WireData, WireTensor,
+    WireType, select_outputs,
+};
+pub use oip::{fuzz_oip_body, fuzz_oip_route};
