@@ -1,0 +1,182 @@
+//! Short secrets sealed under a 32-byte key: AES-256-GCM (NIST SP 800-38D) under a key of its own each time.
+//!
+//! Sealed = version 0x01 || 32-byte random salt || ciphertext || 16-byte tag. HKDF-SHA-256 (RFC 5869) turns the long-term key and the
+//! salt into a fresh AES key and nonce, so no nonce ever repeats under one key however often the long-term key
+//! seals (AES-GCM with random nonces alone allows 2^32 messages; AES-KWP of RFC 5649 would not authenticate the context).
+//! The purpose is part of the derivation and the context is associated data, so a sealed value opens only in its own place.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hkdf,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    random::{self, RandomnessUnavailable},
+    secret::SecretBytes,
+};
+
+pub(crate) const KEY_LEN: usize = 32;
+pub(crate) const NONCE_LEN: usize = 12;
+pub(crate) const TAG_LEN: usize = 16;
+const VERSION: u8 = 1;
+const SALT_LEN: usize = 32;
+const HEADER_LEN: usize = 1 + SALT_LEN;
+
+/// A 32-byte key that seals one file or one person's fields. It is kept wrapped by a key provider.
+pub struct DataKey(Zeroizing<[u8; KEY_LEN]>);
+
+impl DataKey {
+    /// A fresh random key.
+    pub fn generate() -> Result<Self, RandomnessUnavailable> {
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        random::fill(key.as_mut_slice())?;
+        Ok(Self(key))
+    }
+
+    /// A key that came from elsewhere.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Seals a short value; `context` says where it belongs and must be given again to open it.
+    pub fn seal(&self, plaintext: &[u8], context: &[u8]) -> Result<Vec<u8>, SealFailed> {
+        seal(self.as_bytes(), Purpose::Value, context, plaintext)
+    }
+
+    /// Opens what [`DataKey::seal`] made under the same context.
+    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<SecretBytes, NotAuthentic> {
+        open(self.as_bytes(), Purpose::Value, context, sealed)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// What a sealed value is for; keys derived for one purpose open nothing of another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    Value,
+    DataKey,
+    Keyring,
+    Recovery,
+    Export,
+}
+
+impl Purpose {
+    fn info(self) -> &'static [u8] {
+        match self {
+            Self::Value => b"stockade/value/1",
+            Self::DataKey => b"stockade/data-key/1",
+            Self::Keyring => b"stockade/keyring/1",
+            Self::Recovery => b"stockade/recovery/1",
+            Self::Export => b"stockade/export/1",
+        }
+    }
+}
+
+/// The operating system gave no randomness, or the value is too long for one message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the value could not be sealed")]
+pub struct SealFailed;
+
+impl From<RandomnessUnavailable> for SealFailed {
+    fn from(_: RandomnessUnavailable) -> Self {
+        Self
+    }
+}
+
+/// The sealed bytes were changed, or the key or the context is another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the sealed value was changed, or belongs to another key or context")]
+pub struct NotAuthentic;
+
+pub(crate) fn seal(
+    key: &[u8; KEY_LEN],
+    purpose: Purpose,
+    context: &[u8],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, SealFailed> {
+    let salt = random::random_array::<SALT_LEN>()?;
+    seal_with_salt(key, purpose, context, plaintext, &salt)
+}
+
+fn seal_with_salt(
+    key: &[u8; KEY_LEN],
+    purpose: Purpose,
+    context: &[u8],
+    plaintext: &[u8],
+    salt: &[u8; SALT_LEN],
+) -> Result<Vec<u8>, SealFailed> {
+    let (key, nonce) = message_key(key, salt, purpose).map_err(|_| SealFailed)?;
+    let mut sealed = Vec::with_capacity(HEADER_LEN + plaintext.len() + TAG_LEN);
+    sealed.push(VERSION);
+    sealed.extend_from_slice(salt);
+    sealed.extend_from_slice(plaintext);
+    let (_, body) = sealed.split_at_mut(HEADER_LEN);
+    let tag = key
+        .seal_in_place_separate_tag(nonce, Aad::from(context), body)
+        .map_err(|_| SealFailed)?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
+}
+
+pub(crate) fn open(
+    key: &[u8; KEY_LEN],
+    purpose: Purpose,
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<SecretBytes, NotAuthentic> {
+    let (&version, rest) = sealed.split_first().ok_or(NotAuthentic)?;
+    if version != VERSION {
+        return Err(NotAuthentic);
+    }
+    let (salt, body) = rest.split_first_chunk::<SALT_LEN>().ok_or(NotAuthentic)?;
+    let (ciphertext, tag) = body.split_last_chunk::<TAG_LEN>().ok_or(NotAuthentic)?;
+    let (key, nonce) = message_key(key, salt, purpose).map_err(|_| NotAuthentic)?;
+    let mut plaintext = Zeroizing::new(ciphertext.to_vec());
+    key.open_in_place_separate_tag(nonce, Aad::from(context), tag, &mut plaintext)
+        .map_err(|_| NotAuthentic)?;
+    Ok(SecretBytes::new(std::mem::take(&mut *plaintext)))
+}
+
+fn message_key(
+    key: &[u8; KEY_LEN],
+    salt: &[u8; SALT_LEN],
+    purpose: Purpose,
+) -> Result<(LessSafeKey, Nonce), aws_lc_rs::error::Unspecified> {
+    let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_LEN]);
+    derive(key, salt, purpose.info(), okm.as_mut_slice())?;
+    let (key, nonce) = okm.split_at(KEY_LEN);
+    Ok((gcm_key(key)?, Nonce::try_assume_unique_for_key(nonce)?))
+}
+
+/// HKDF-SHA-256, extract and expand (RFC 5869 §2).
+pub(crate) fn derive(
+    ikm: &[u8],
+    salt: &[u8],
+    info: &[u8],
+    out: &mut [u8],
+) -> Result<(), aws_lc_rs::error::Unspecified> {
+    struct Len(usize);
+    impl hkdf::KeyType for Len {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);
+    prk.expand(&[info], Len(out.len()))?.fill(out)
+}
+
+pub(crate) fn gcm_key(key: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new)
+}

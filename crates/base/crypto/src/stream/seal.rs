@@ -1,0 +1,145 @@
+//! Writing a sealed file.
+//!
+//! A segment can be sealed only when it is known whether more follows. So a full segment waits in the buffer until
+//! the next byte or the end; long writes are sealed straight from the caller's bytes, without a copy.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use aws_lc_rs::aead::{Aad, LessSafeKey};
+use zeroize::Zeroizing;
+
+use super::layout::{BODY_LEN, FIRST_BODY_LEN, Header, SEGMENT_LEN};
+use crate::{
+    aead::{DataKey, SealFailed, TAG_LEN},
+    random::random_array,
+};
+
+/// Seals what is written to it. Without [`SealWriter::finish`] the file has no last segment and does not open.
+pub struct SealWriter<W: Write> {
+    inner: W,
+    key: LessSafeKey,
+    header: Header,
+    next: u32,
+    /// The plaintext of the next segment, sealed in place; one byte more than fits means that more follows.
+    buffer: Zeroizing<Vec<u8>>,
+    failed: bool,
+}
+
+impl<W: Write> SealWriter<W> {
+    /// Starts a sealed file under `key`; the header is written with the first segment.
+    pub fn new(inner: W, key: &DataKey, associated_data: &[u8]) -> Result<Self, SealFailed> {
+        let header = Header {
+            salt: random_array()?,
+            prefix: random_array()?,
+        };
+        Self::with_header(inner, key, associated_data, header)
+    }
+
+    pub(crate) fn with_header(
+        inner: W,
+        key: &DataKey,
+        associated_data: &[u8],
+        header: Header,
+    ) -> Result<Self, SealFailed> {
+        let key = header.segment_key(key, associated_data).map_err(|_| SealFailed)?;
+        let buffer = Zeroizing::new(Vec::with_capacity(SEGMENT_LEN));
+        Ok(Self {
+            inner,
+            key,
+            header,
+            next: 0,
+            buffer,
+            failed: false,
+        })
+    }
+
+    /// Seals the last segment, flushes, and gives the inner writer back.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.seal_buffer(true)?;
+        self.inner.flush()?;
+        Ok(self.inner)
+    }
+
+    fn body_len(&self) -> usize {
+        if self.next == 0 { FIRST_BODY_LEN } else { BODY_LEN }
+    }
+
+    fn seal_buffer(&mut self, last: bool) -> io::Result<()> {
+        let nonce = self.start_segment(last)?;
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut self.buffer)
+            .map_err(|_| io::Error::other(SealFailed))?;
+        self.buffer.extend_from_slice(tag.as_ref());
+        self.inner.write_all(&self.buffer)?;
+        self.buffer.clear();
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Seals a whole segment that is not the last from the caller's bytes.
+    fn seal_from(&mut self, body: &[u8]) -> io::Result<()> {
+        let nonce = self.start_segment(false)?;
+        self.buffer.resize(body.len() + TAG_LEN, 0);
+        let (ciphertext, tag) = self.buffer.split_at_mut(body.len());
+        self.key
+            .seal_out_of_place_scatter(nonce, Aad::empty(), body, ciphertext, &[], tag)
+            .map_err(|_| io::Error::other(SealFailed))?;
+        self.inner.write_all(&self.buffer)?;
+        self.buffer.clear();
+        self.failed = false;
+        Ok(())
+    }
+
+    fn start_segment(&mut self, last: bool) -> io::Result<aws_lc_rs::aead::Nonce> {
+        // After a failed write the segment may be half out: sealing on would reuse its nonce or lose its place.
+        if self.failed {
+            return Err(io::Error::other(SealFailed));
+        }
+        self.failed = true;
+        let segment = self.next;
+        self.next = segment
+            .checked_add(1)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        if segment == 0 {
+            self.inner.write_all(&self.header.to_bytes())?;
+        }
+        Ok(self.header.nonce(segment, last))
+    }
+}
+
+impl<W: Write> Write for SealWriter<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        if self.buffer.len() == self.body_len() {
+            self.seal_buffer(false)?;
+        }
+        let body_len = self.body_len();
+        if self.buffer.is_empty() && data.len() > body_len {
+            let (body, _) = data.split_at(body_len);
+            self.seal_from(body)?;
+            return Ok(body_len);
+        }
+        let taken = data.len().min(body_len - self.buffer.len());
+        self.buffer.extend_from_slice(data.split_at(taken).0);
+        Ok(taken)
+    }
+
+    /// Does not seal what waits in the buffer: only [`SealWriter::finish`] knows the last segment.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> fmt::Debug for SealWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealWriter")
+            .field("segments", &self.next)
+            .finish_non_exhaustive()
+    }
+}
