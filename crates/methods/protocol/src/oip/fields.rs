@@ -83,11 +83,12 @@ fn names_no_number(body: &[u8], line: usize, column: usize) -> bool {
         .split(|&byte| byte == b'\n')
         .nth(line.saturating_sub(1))
         .unwrap_or_default();
-    let rest = start.get(column.saturating_sub(2)..).unwrap_or_default();
-    let near = rest.get(..12.min(rest.len())).unwrap_or_default();
-    ["NaN", "Inf", "nan", "inf"]
-        .iter()
-        .any(|word| (0..3).any(|skip| near.get(skip..).is_some_and(|at| at.starts_with(word.as_bytes()))))
+    // serde_json points at the word's first letter, or behind the letters and the sign that it could still read.
+    let near = start.get(column.saturating_sub(2)..).unwrap_or_default();
+    let words = ["NaN", "Inf", "nan", "inf"];
+    near.windows(3)
+        .take(3)
+        .any(|window| words.iter().any(|word| word.as_bytes() == window))
 }
 
 /// Whether a field was one that the caller knows.
