@@ -82,7 +82,9 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidDigest { text: text.chars().take(80).collect() };
+        let invalid = || InvalidDigest {
+            text: text.chars().take(80).collect(),
+        };
         let (name, digits) = text.split_once(':').ok_or_else(invalid)?;
         let algorithm = match name {
             "sha256" => DigestAlgorithm::Sha256,
@@ -127,7 +129,12 @@ mod tests {
 
     #[test]
     fn refuses_other_texts() {
-        for text in ["", "sha256:", "md5:00", "sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"] {
+        for text in [
+            "",
+            "sha256:",
+            "md5:00",
+            "sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

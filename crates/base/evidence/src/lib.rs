@@ -4,19 +4,30 @@
 //! RFC 6962 Merkle tree kept in C2SP tiles under signed checkpoints. Nothing here reads a clock, a file or a
 //! network: time and bytes come in as arguments, verdicts go out as values.
 //!
-//! Start at [`Record`], then [`Checkpoint`] and [`verify_log`].
+//! Start at [`Record`], then [`TileWriter`].
 
 mod digest;
 mod event;
+mod merkle;
 mod record;
+mod tiles;
 mod time;
 
 pub use self::{
     digest::{Digest, DigestAlgorithm, InvalidDigest},
     event::{Control, Event, OcsfClass},
+    merkle::{
+        Frontier, Hash, InvalidFrontier, ProofError, empty_root, leaf_hash, node_hash, verify_consistency,
+        verify_inclusion,
+    },
     record::{
         Actor, Change, Decision, Finding, InvalidRecordId, Personal, Record, RecordId, Subject, SubjectKind,
         Verdict,
+    },
+    tiles::{
+        BadBundle, EntryTooLarge, FULL_WIDTH, MAX_ENTRY, TileError, TilePath, TileSource, TileWriter,
+        consistency_proof, decode_entries, encode_entries, entries_path, fuzz_bundle, inclusion_proof,
+        parse_path, root_at, tile_path,
     },
     time::Timestamp,
 };

@@ -120,7 +120,12 @@ pub struct Subject {
 impl Subject {
     /// A subject with a kind and a name alone.
     pub fn new(kind: SubjectKind, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into(), version: None, digest: None }
+        Self {
+            kind,
+            name: name.into(),
+            version: None,
+            digest: None,
+        }
     }
 }
 
