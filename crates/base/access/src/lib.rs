@@ -1,1 +1,30 @@
 //! Who may do what: principals, API keys, roles, Cedar policies, environments.
+//!
+//! A [`Principal`] is a person or a workload in a set of [`Role`]s and one [`Environment`]. It proves itself with an
+//! API key, of which only a hash is kept. What it may do is decided by Cedar policies ([`PolicySet`]), validated
+//! against one schema when they are loaded; nothing is allowed that no policy permits, and a policy that fails to
+//! evaluate refuses.
+//!
+//! Start at [`Access`], the live view that the gateway asks. [`create_principal`], [`create_key`], [`revoke_key`] and
+//! [`rotate_key`] change the rows behind it, one record each.
+
+mod action;
+mod api_key;
+mod authenticate;
+mod live;
+mod policy;
+mod principal;
+mod remember;
+mod rows;
+
+pub use crate::{
+    action::{Action, Resource, UnknownAction, UnknownResource},
+    api_key::{ApiKey, KeyPrefix, MalformedKey},
+    authenticate::{AuthenticationError, Identity},
+    live::Access,
+    policy::{Authorization, PolicyError, PolicySet, default_policies},
+    principal::{
+        Environment, InvalidPrincipalId, InvalidRole, Principal, PrincipalId, PrincipalKind, Role,
+        UnknownEnvironment,
+    },
+};

@@ -1,0 +1,86 @@
+//! The rows behind the live view: kind `principal` under its id, kind `api_key` under its prefix.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stockade_evidence::{Digest, Personal, Timestamp};
+
+use crate::{Environment, KeyPrefix, Principal, PrincipalId, PrincipalKind, Role};
+
+pub(crate) const PRINCIPAL: &str = "principal";
+pub(crate) const API_KEY: &str = "api_key";
+
+/// A row does not hold what its kind holds, so nothing is decided from it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the row `{kind}` `{id}` cannot be read: {problem}\nhint: `stockade doctor --rebuild` makes the rows from the log again"
+)]
+pub struct BadRow {
+    kind: &'static str,
+    id: String,
+    problem: String,
+}
+
+impl BadRow {
+    fn new(kind: &'static str, id: &str, problem: &impl ToString) -> Self {
+        Self {
+            kind,
+            id: id.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// Kind `principal`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrincipalRow {
+    pub(crate) kind: PrincipalKind,
+    pub(crate) roles: BTreeSet<Role>,
+    pub(crate) environment: Environment,
+    pub(crate) created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) display_name: Option<Personal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) email: Option<Personal>,
+}
+
+impl PrincipalRow {
+    pub(crate) fn read(id: &str, value: Value) -> Result<(Principal, Self), BadRow> {
+        let row: Self = serde_json::from_value(value).map_err(|error| BadRow::new(PRINCIPAL, id, &error))?;
+        let id: PrincipalId = id.parse().map_err(|error| BadRow::new(PRINCIPAL, id, &error))?;
+        let principal = Principal {
+            id,
+            kind: row.kind,
+            roles: row.roles.clone(),
+            environment: row.environment,
+        };
+        Ok((principal, row))
+    }
+}
+
+/// Kind `api_key`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyRow {
+    pub(crate) principal: PrincipalId,
+    /// SHA-256 of the whole key.
+    pub(crate) hash: Digest,
+    pub(crate) created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<Timestamp>,
+    /// The key that took this one's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaced_by: Option<KeyPrefix>,
+}
+
+impl KeyRow {
+    pub(crate) fn read(id: &str, value: Value) -> Result<(KeyPrefix, Self), BadRow> {
+        let row: Self = serde_json::from_value(value).map_err(|error| BadRow::new(API_KEY, id, &error))?;
+        let prefix = id.parse().map_err(|error| BadRow::new(API_KEY, id, &error))?;
+        Ok((prefix, row))
+    }
+}
