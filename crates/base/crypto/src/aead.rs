@@ -51,6 +51,11 @@ impl DataKey {
         open(self.as_bytes(), Purpose::Value, context, sealed)
     }
 
+    /// The key's bytes, to hand it to another process of the same owner.
+    pub fn to_secret(&self) -> SecretBytes {
+        SecretBytes::new(self.0.to_vec())
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }

@@ -56,6 +56,13 @@ impl SignatureAlgorithm {
         }
     }
 
+    fn is_ecdsa(self) -> bool {
+        match self {
+            Self::EcdsaP256Sha256 | Self::EcdsaP384Sha384 | Self::EcdsaP521Sha512 => true,
+            Self::Ed25519 | Self::MlDsa44 => false,
+        }
+    }
+
     fn verification(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::Ed25519 => &signature::ED25519,
@@ -219,8 +226,9 @@ pub struct VerifyingKey {
 impl VerifyingKey {
     /// Reads a public key in the algorithm's one encoding.
     pub fn new(algorithm: SignatureAlgorithm, bytes: &[u8]) -> Result<Self, BadKey> {
-        // AWS-LC would also take compressed points and SubjectPublicKeyInfo; one key has one name here.
-        if bytes.len() != algorithm.public_key_len() {
+        // AWS-LC would also take compressed and hybrid points and SubjectPublicKeyInfo; one key has one name here.
+        let uncompressed = !algorithm.is_ecdsa() || bytes.first() == Some(&4);
+        if bytes.len() != algorithm.public_key_len() || !uncompressed {
             return Err(BadKey { algorithm });
         }
         let parsed =
