@@ -99,12 +99,13 @@ impl Layout {
     pub(crate) fn of(sealed_len: u64) -> Option<Self> {
         let segments = sealed_len.div_ceil(SEGMENT_LEN as u64);
         let last_starts = segments.checked_sub(1)? * SEGMENT_LEN as u64;
-        let overhead = if segments == 1 {
+        // Only the first segment may be empty: a plaintext has one layout.
+        let shortest = if segments == 1 {
             HEADER_LEN + TAG_LEN
         } else {
-            TAG_LEN
+            TAG_LEN + 1
         };
-        let fits = sealed_len - last_starts >= overhead as u64 && segments <= SEGMENTS_MAX;
+        let fits = sealed_len - last_starts >= shortest as u64 && segments <= SEGMENTS_MAX;
         fits.then_some(Self { sealed_len, segments })
     }
 

@@ -8,7 +8,10 @@ use std::{
     io::{self, Write},
 };
 
-use aws_lc_rs::aead::{Aad, LessSafeKey};
+use aws_lc_rs::{
+    aead::{Aad, LessSafeKey, Nonce},
+    error::Unspecified,
+};
 use zeroize::Zeroizing;
 
 use super::layout::{BODY_LEN, FIRST_BODY_LEN, Header, SEGMENT_LEN};
@@ -23,8 +26,11 @@ pub struct SealWriter<W: Write> {
     key: LessSafeKey,
     header: Header,
     next: u32,
-    /// The plaintext of the next segment, sealed in place; one byte more than fits means that more follows.
+    /// One segment; the first `filled` bytes are plaintext that waits, and are sealed in place.
+    // INVARIANT: SEGMENT_LEN long, and `filled` is at most `body_len()` between calls.
     buffer: Zeroizing<Vec<u8>>,
+    filled: usize,
+    /// Set while a segment is on its way out, and for good when that failed.
     failed: bool,
 }
 
@@ -45,13 +51,14 @@ impl<W: Write> SealWriter<W> {
         header: Header,
     ) -> Result<Self, SealFailed> {
         let key = header.segment_key(key, associated_data).map_err(|_| SealFailed)?;
-        let buffer = Zeroizing::new(Vec::with_capacity(SEGMENT_LEN));
+        let buffer = Zeroizing::new(vec![0; SEGMENT_LEN]);
         Ok(Self {
             inner,
             key,
             header,
             next: 0,
             buffer,
+            filled: 0,
             failed: false,
         })
     }
@@ -67,38 +74,35 @@ impl<W: Write> SealWriter<W> {
         if self.next == 0 { FIRST_BODY_LEN } else { BODY_LEN }
     }
 
+    /// Seals what waits in the buffer.
     fn seal_buffer(&mut self, last: bool) -> io::Result<()> {
         let nonce = self.start_segment(last)?;
+        let (body, rest) = self.buffer.split_at_mut(self.filled);
         let tag = self
             .key
-            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut self.buffer)
-            .map_err(|_| io::Error::other(SealFailed))?;
-        self.buffer.extend_from_slice(tag.as_ref());
-        self.inner.write_all(&self.buffer)?;
-        self.buffer.clear();
-        self.failed = false;
-        Ok(())
+            .seal_in_place_separate_tag(nonce, Aad::empty(), body)
+            .map_err(sealing)?;
+        rest.first_chunk_mut::<TAG_LEN>()
+            .ok_or_else(|| sealing(Unspecified))?
+            .copy_from_slice(tag.as_ref());
+        self.write_segment(self.filled + TAG_LEN)
     }
 
     /// Seals a whole segment that is not the last from the caller's bytes.
     fn seal_from(&mut self, body: &[u8]) -> io::Result<()> {
         let nonce = self.start_segment(false)?;
-        self.buffer.resize(body.len() + TAG_LEN, 0);
-        let (ciphertext, tag) = self.buffer.split_at_mut(body.len());
+        let (ciphertext, rest) = self.buffer.split_at_mut(body.len());
+        let tag = rest
+            .first_chunk_mut::<TAG_LEN>()
+            .ok_or_else(|| sealing(Unspecified))?;
         self.key
             .seal_out_of_place_scatter(nonce, Aad::empty(), body, ciphertext, &[], tag)
-            .map_err(|_| io::Error::other(SealFailed))?;
-        self.inner.write_all(&self.buffer)?;
-        self.buffer.clear();
-        self.failed = false;
-        Ok(())
+            .map_err(sealing)?;
+        self.write_segment(body.len() + TAG_LEN)
     }
 
-    fn start_segment(&mut self, last: bool) -> io::Result<aws_lc_rs::aead::Nonce> {
-        // After a failed write the segment may be half out: sealing on would reuse its nonce or lose its place.
-        if self.failed {
-            return Err(io::Error::other(SealFailed));
-        }
+    fn start_segment(&mut self, last: bool) -> io::Result<Nonce> {
+        self.check()?;
         self.failed = true;
         let segment = self.next;
         self.next = segment
@@ -109,24 +113,46 @@ impl<W: Write> SealWriter<W> {
         }
         Ok(self.header.nonce(segment, last))
     }
+
+    fn write_segment(&mut self, len: usize) -> io::Result<()> {
+        self.inner.write_all(self.buffer.split_at(len).0)?;
+        self.filled = 0;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// After a failed write part of a segment may be out; a second try would use its nonce again or lose its place.
+    fn check(&self) -> io::Result<()> {
+        if self.failed {
+            Err(sealing(Unspecified))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn sealing(_: Unspecified) -> io::Error {
+    io::Error::other(SealFailed)
 }
 
 impl<W: Write> Write for SealWriter<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check()?;
         if data.is_empty() {
             return Ok(0);
         }
-        if self.buffer.len() == self.body_len() {
+        if self.filled == self.body_len() {
             self.seal_buffer(false)?;
         }
         let body_len = self.body_len();
-        if self.buffer.is_empty() && data.len() > body_len {
-            let (body, _) = data.split_at(body_len);
-            self.seal_from(body)?;
+        if self.filled == 0 && data.len() > body_len {
+            self.seal_from(data.split_at(body_len).0)?;
             return Ok(body_len);
         }
-        let taken = data.len().min(body_len - self.buffer.len());
-        self.buffer.extend_from_slice(data.split_at(taken).0);
+        let taken = data.len().min(body_len - self.filled);
+        let (_, free) = self.buffer.split_at_mut(self.filled);
+        free.split_at_mut(taken).0.copy_from_slice(data.split_at(taken).0);
+        self.filled += taken;
         Ok(taken)
     }
 
