@@ -236,3 +236,6 @@ fn since_epoch(unix_s: i64) -> Result<Duration, IssueError> {
         .then(|| Duration::from_secs(unix_s.unsigned_abs()))
         .ok_or(IssueError::BadTime)
 }
+
+#[cfg(test)]
+mod tests;
