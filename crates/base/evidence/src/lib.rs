@@ -6,20 +6,24 @@
 //!
 //! Start at [`Record`], then [`TileWriter`].
 
+mod canonical;
 mod digest;
 mod event;
 mod merkle;
+mod ocsf;
 mod record;
 mod tiles;
 mod time;
 
 pub use self::{
+    canonical::{CanonicalError, MAX_DEPTH, canonical_json},
     digest::{Digest, DigestAlgorithm, InvalidDigest},
     event::{Control, Event, OcsfClass},
     merkle::{
         Frontier, Hash, InvalidFrontier, ProofError, empty_root, leaf_hash, node_hash, verify_consistency,
         verify_inclusion,
     },
+    ocsf::{LeafError, fuzz_leaf},
     record::{
         Actor, Change, Decision, Finding, InvalidRecordId, Personal, Record, RecordId, Subject, SubjectKind,
         Verdict,

@@ -102,9 +102,13 @@ pub enum SubjectKind {
 }
 
 /// What a record is about.
+// INVARIANT: the fields stand in the order of RFC 8785 section 3.2.3, so that a leaf is written as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
+    /// Its content, for artifacts, configuration and backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// What kind of thing.
     pub kind: SubjectKind,
     /// Its name. Never text that an unidentified client chose.
@@ -112,9 +116,6 @@ pub struct Subject {
     /// Its version number, for artifacts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// Its content, for artifacts, configuration and backups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 impl Subject {
@@ -164,17 +165,18 @@ pub enum Verdict {
 }
 
 /// One observation of a control.
+// INVARIANT: the fields stand in the order of RFC 8785 section 3.2.3, so that a leaf is written as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// The control that looked.
     pub control: Control,
-    /// What it concluded.
-    pub verdict: Verdict,
-    /// A stable rule id.
-    pub rule: String,
     /// One sentence, without content of the thing inspected.
     pub message: String,
+    /// A stable rule id.
+    pub rule: String,
+    /// What it concluded.
+    pub verdict: Verdict,
 }
 
 /// A personal value, readable only while its subject's key exists.
@@ -238,7 +240,7 @@ pub struct Record {
     /// What state changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// Measurements and digests particular to the event. Integers stay within ±2^53 (RFC 8785 section 3.2.2.3).
+    /// Measurements and digests particular to the event. Integers stay within ±(2^53 - 1) (RFC 7493 section 2.2).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Value>,
 }
