@@ -3,3 +3,6 @@
 //! Each file in `tests/` is one counterpart. Those in Python get their environment from [`python::environment`].
 
 pub mod python;
+mod skip;
+
+pub use skip::skip;

@@ -1,0 +1,39 @@
+//! Cases that this machine cannot run: said by name, counted by `cargo xtask test`, and never silent.
+//!
+//! A case that misses what it needs calls [`skip`] and returns. With `STOCKADE_SYSTEM=1` everything that tests need is
+//! promised to be there, so a skip is a failure.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+/// Says that the case `name` cannot run here and why.
+///
+/// Prints `SKIPPED <name>: <reason>` on stderr, and appends the same to the file that `STOCKADE_SKIPPED` names, from
+/// which `cargo xtask test` makes its list.
+///
+/// # Panics
+/// With `STOCKADE_SYSTEM=1`, where nothing may be skipped, and when the file cannot be written.
+#[expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "called by tests alone: a panic is how a test fails"
+)]
+pub fn skip(name: &str, reason: &str) {
+    let line = format!("SKIPPED {name}: {}", reason.replace('\n', " "));
+    if std::env::var_os("STOCKADE_SYSTEM").is_some_and(|value| value == "1") {
+        panic!("nothing may be skipped with STOCKADE_SYSTEM=1, yet: {line}");
+    }
+    eprintln!("{line}");
+    let Some(list) = std::env::var_os("STOCKADE_SKIPPED") else {
+        return;
+    };
+    // One write in append mode, so that lines of tests that run side by side do not mix.
+    let written = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&list)
+        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    if let Err(error) = written {
+        panic!("cannot note in {}: {error}", list.display());
+    }
+}
