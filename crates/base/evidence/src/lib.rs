@@ -7,23 +7,32 @@
 //! Start at [`Record`], then [`TileWriter`].
 
 mod canonical;
+mod checkpoint;
 mod digest;
 mod event;
 mod merkle;
+mod note;
 mod ocsf;
+mod proof;
 mod record;
 mod tiles;
 mod time;
 
 pub use self::{
     canonical::{CanonicalError, MAX_DEPTH, canonical_json},
+    checkpoint::{
+        BadVerifierKeys, Checkpoint, LogVerifier, MalformedCheckpoint, NoteError, OpenedCheckpoint,
+        SignError, SignatureStatus, fuzz_checkpoint, open_checkpoint, sign_checkpoint,
+    },
     digest::{Digest, DigestAlgorithm, InvalidDigest},
     event::{Control, Event, OcsfClass},
     merkle::{
         Frontier, Hash, InvalidFrontier, ProofError, empty_root, leaf_hash, node_hash, verify_consistency,
         verify_inclusion,
     },
+    note::{BadVerifierKey, InvalidKeyName, MalformedNote},
     ocsf::{LeafError, fuzz_leaf},
+    proof::{LogProof, LogProofError, MalformedProof, fuzz_proof},
     record::{
         Actor, Change, Decision, Finding, InvalidRecordId, Personal, Record, RecordId, Subject, SubjectKind,
         Verdict,
