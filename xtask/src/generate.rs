@@ -2,9 +2,10 @@
 //!
 //! `gen --check` changes nothing and fails where a committed file is not what would be made now.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use stockade_protocol::ErrorCode;
@@ -34,7 +35,7 @@ const FILES: &[Generated] = &[
 ];
 
 pub(crate) fn run(checkout: &Checkout, check: bool) -> Result<ExitCode, Failure> {
-    let binary = Binary::build(checkout)?;
+    let binary = Binary::new(checkout);
     let mut stale = 0;
     for Generated { path, make } in FILES {
         let made = make(&binary)?;
@@ -125,27 +126,37 @@ fn subcommands(help: &str) -> Vec<&str> {
     names.filter(|name| *name != "help").collect()
 }
 
-/// The product's binary, which knows its own commands and configuration.
+/// The product's binary, which knows its own commands and configuration; built when it is first asked.
 struct Binary<'c> {
     checkout: &'c Checkout,
-    path: std::path::PathBuf,
+    built: OnceCell<PathBuf>,
 }
 
 impl<'c> Binary<'c> {
-    fn build(checkout: &'c Checkout) -> Result<Self, Failure> {
-        let mut build = checkout.cargo(&["build", "--release", "--locked", "-p", "stockade"]);
+    const fn new(checkout: &'c Checkout) -> Self {
+        Self {
+            checkout,
+            built: OnceCell::new(),
+        }
+    }
+
+    fn path(&self) -> Result<&Path, Failure> {
+        if let Some(path) = self.built.get() {
+            return Ok(path);
+        }
+        let mut build = self
+            .checkout
+            .cargo(&["build", "--release", "--locked", "-p", "stockade"]);
         if !build.status().map_err(Failure::of("cargo build"))?.success() {
             return Err(Failure::new("the binary does not build"));
         }
-        Ok(Self {
-            checkout,
-            path: checkout.target()?.join("release").join("stockade"),
-        })
+        let path = self.checkout.target()?.join("release").join("stockade");
+        Ok(self.built.get_or_init(|| path))
     }
 
     /// What the binary prints, on no terminal and without settings of whoever runs this.
     fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let mut command = Command::new(&self.path);
+        let mut command = Command::new(self.path()?);
         command
             .args(arguments)
             .current_dir(self.checkout.root())

@@ -5,6 +5,7 @@
 mod controls;
 mod dependencies;
 mod floors;
+mod fuzzing;
 mod guides;
 mod sources;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(checkout: &Checkout) -> Result<ExitCode, Failure> {
     problems.extend(sources::check(checkout, &files)?);
     problems.extend(controls::check(checkout)?);
     problems.extend(guides::check(checkout, &files)?);
+    problems.extend(fuzzing::check(checkout, &files)?);
     problems.extend(check_dependencies(checkout)?);
     for problem in &problems {
         say!("tidy: {problem}");
