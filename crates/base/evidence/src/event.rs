@@ -87,6 +87,8 @@ events! {
     KeyRotated = "key.rotated", ENTITY_MANAGEMENT, 3;
     /// A command or administrative call was refused.
     AccessRefused = "access.refused", API_ACTIVITY, 99;
+    /// A version number was given to an artifact that is about to be sealed.
+    ArtifactReserved = "artifact.reserved", ENTITY_MANAGEMENT, 1;
     /// An artifact version was sealed into the vault.
     ArtifactSealed = "artifact.sealed", ENTITY_MANAGEMENT, 1;
     /// An artifact version was opened.
