@@ -185,3 +185,93 @@ pub(crate) fn derive(
 pub(crate) fn gcm_key(key: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
     UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_key_is_wiped_on_drop_and_prints_nothing() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let key = DataKey::from_bytes([7; KEY_LEN]);
+        wiped(&key.0);
+        assert_eq!(format!("{key:?} {key:#?}"), "**** ****");
+        assert_eq!(key.to_secret().expose(), [7; KEY_LEN]);
+    }
+
+    /// RFC 5869 appendix A.1.
+    #[test]
+    fn hkdf_vector_of_rfc_5869() {
+        let mut okm = [0; 42];
+        let salt: Vec<u8> = (0..=0x0c).collect();
+        let info: Vec<u8> = (0xf0..=0xf9).collect();
+        derive(&[0x0b; 22], &salt, &info, &mut okm).unwrap();
+        assert_eq!(
+            hex::encode(okm),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+        );
+    }
+
+    /// Test case 16 of the GCM specification (McGrew and Viega), 256-bit key and 96-bit nonce.
+    #[test]
+    fn aes_256_gcm_vector_of_its_authors() {
+        let bytes = |digits: &str| hex::decode(digits).unwrap();
+        let key = gcm_key(&bytes(
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+        ))
+        .unwrap();
+        let nonce = Nonce::try_assume_unique_for_key(&bytes("cafebabefacedbaddecaf888")).unwrap();
+        let mut text = bytes(
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+        );
+        let aad = Aad::from(bytes("feedfacedeadbeeffeedfacedeadbeefabaddad2"));
+        let tag = key.seal_in_place_separate_tag(nonce, aad, &mut text).unwrap();
+        assert_eq!(
+            hex::encode(&text),
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662"
+        );
+        assert_eq!(hex::encode(tag.as_ref()), "76fc6ece0f4e1768cddf8853bb2d551b");
+    }
+
+    #[test]
+    fn a_purpose_opens_nothing_of_another() {
+        const ALL: [Purpose; 5] = [
+            Purpose::Value,
+            Purpose::DataKey,
+            Purpose::Keyring,
+            Purpose::Recovery,
+            Purpose::Export,
+        ];
+        for made in ALL {
+            let sealed = seal(&[7; KEY_LEN], made, b"context", b"value").unwrap();
+            for tried in ALL {
+                let opened = open(&[7; KEY_LEN], tried, b"context", &sealed);
+                assert_eq!(opened.is_ok(), made.info() == tried.info(), "{made:?} {tried:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_refused() {
+        let sealed = seal(&[7; KEY_LEN], Purpose::Value, b"context", b"").unwrap();
+        assert_eq!(sealed.len(), HEADER_LEN + TAG_LEN);
+        assert!(
+            open(&[7; KEY_LEN], Purpose::Value, b"context", &sealed)
+                .unwrap()
+                .is_empty()
+        );
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] ^= 1;
+            assert!(
+                open(&[7; KEY_LEN], Purpose::Value, b"context", &changed).is_err(),
+                "{index}"
+            );
+            changed.truncate(index);
+            assert!(
+                open(&[7; KEY_LEN], Purpose::Value, b"context", &changed).is_err(),
+                "{index}"
+            );
+        }
+    }
+}

@@ -112,6 +112,14 @@ mod tests {
         assert_eq!(format!("{passphrase:?} {passphrase}"), "**** ****");
     }
 
+    /// What is freed cannot be looked at without `unsafe`; that the fields wipe themselves is a matter of their types.
+    #[test]
+    fn secrets_are_wiped_on_drop() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        wiped(&SecretBytes::new(vec![1]).0);
+        wiped(&Passphrase::new("correct horse battery".into()).unwrap().0);
+    }
+
     #[test]
     fn equality_needs_every_byte_and_the_length() {
         let secret = SecretBytes::new(vec![1, 2, 3]);

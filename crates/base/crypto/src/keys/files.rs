@@ -112,6 +112,14 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), KeyError> {
         .map_err(io_error(folder))
 }
 
+/// Gives a file a name that nobody reads.
+pub(super) fn set_aside(folder: &Path, name: &str) -> Result<(), KeyError> {
+    let aside = folder.join(format!("{name}.damaged-{}", hex::encode(random_array::<4>()?)));
+    let path = folder.join(name);
+    fs::rename(&path, &aside).map_err(io_error(&path))?;
+    sync_folder(folder)
+}
+
 /// Removes a file that may be gone already.
 pub(super) fn remove(path: &Path) -> Result<(), KeyError> {
     match fs::remove_file(path) {

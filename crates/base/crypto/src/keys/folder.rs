@@ -85,10 +85,7 @@ impl KeyFolder {
         files::check_folder(path)?;
         let file = read_ring(path)?;
         let roots = read_roots(path)?;
-        let root = roots.get(&file.root).ok_or_else(|| KeyError::RootLost {
-            path: path.into(),
-            key_id: file.root.chars().take(64).collect(),
-        })?;
+        let root = roots.get(&file.root).ok_or_else(|| root_lost(path, &file.root))?;
         let ring = file
             .open(root)
             .ok_or_else(|| damaged(path, ring::FILE_NAME, false))?;
@@ -110,6 +107,33 @@ impl KeyFolder {
             files::write(path, &root.file_name(), &root.to_file())?;
         }
         Self::open(path)
+    }
+
+    /// Makes a new keyring where the old one is lost or damaged, under a new root key. Data keys still unwrap; log
+    /// keys and the certificate authority are new ones, and no recovery passphrase is set. A damaged keyring is kept
+    /// under another name. Refused while the keyring opens, or may open again once its root key is back.
+    pub fn rebuild(path: &Path, now_unix_s: i64) -> Result<KeyProvider, KeyError> {
+        files::check_folder(path)?;
+        let mut roots = read_roots(path)?;
+        let old = files::read(&path.join(ring::FILE_NAME))?;
+        if let Some(file) = old.as_ref().and_then(|bytes| RingFile::parse(bytes)) {
+            let root = roots.get(&file.root).ok_or_else(|| root_lost(path, &file.root))?;
+            if file.open(root).is_some() {
+                return Err(KeyError::Exists {
+                    path: path.join(ring::FILE_NAME),
+                });
+            }
+        }
+        if old.is_some() {
+            files::set_aside(path, ring::FILE_NAME)?;
+        }
+        let root = RootKey::generate()?;
+        let ring = Ring::generate(None, now_unix_s)?;
+        files::write(path, &root.file_name(), &root.to_file())?;
+        files::write(path, ring::FILE_NAME, &ring.seal(&root)?)?;
+        let current = root.id().to_owned();
+        roots.insert(current.clone(), root);
+        Ok(provider(path, State { roots, current, ring }))
     }
 
     /// Makes a key folder from what [`KeyProvider::export_encrypted`] wrote.
@@ -339,6 +363,13 @@ fn read_roots(path: &Path) -> Result<BTreeMap<String, RootKey>, KeyError> {
         roots.insert(root.id().to_owned(), root);
     }
     Ok(roots)
+}
+
+fn root_lost(path: &Path, key_id: &str) -> KeyError {
+    KeyError::RootLost {
+        path: path.into(),
+        key_id: key_id.chars().take(64).collect(),
+    }
 }
 
 fn damaged(path: &Path, name: &str, recoverable: bool) -> KeyError {

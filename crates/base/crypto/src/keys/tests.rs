@@ -470,6 +470,45 @@ fn flipped(bytes: &[u8], index: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_lost_keyring_is_made_again_and_data_keys_still_unwrap() {
+    let place = Place::new();
+    let provider = place.create();
+    let wrapped = provider.wrap(&data_key(), b"x").unwrap();
+    let keyring = place.path().join("keyring.json");
+    let whole = fs::read(&keyring).unwrap();
+    assert!(
+        matches!(KeyFolder::rebuild(&place.path(), NOW), Err(KeyError::Exists { path }) if path == keyring)
+    );
+
+    fs::write(&keyring, &whole[..whole.len() / 2]).unwrap();
+    let rebuilt = KeyFolder::rebuild(&place.path(), NOW).unwrap();
+    check_same(&rebuilt, &place.open());
+    assert_ne!(log_id(&rebuilt), log_id(&provider));
+    assert_ne!(rebuilt.current_root().unwrap(), provider.current_root().unwrap());
+    assert_eq!(
+        rebuilt.unwrap(&wrapped, b"x").unwrap().as_bytes(),
+        data_key().as_bytes()
+    );
+    assert_eq!(
+        fs::read(place.file("keyring.json.damaged-")).unwrap(),
+        whole[..whole.len() / 2]
+    );
+
+    fs::remove_file(&keyring).unwrap();
+    check_same(&KeyFolder::rebuild(&place.path(), NOW).unwrap(), &place.open());
+    fs::remove_file(
+        place
+            .path()
+            .join(format!("{}.key", place.open().current_root().unwrap())),
+    )
+    .unwrap();
+    assert!(matches!(
+        KeyFolder::rebuild(&place.path(), NOW),
+        Err(KeyError::RootLost { .. })
+    ));
+}
+
+#[test]
 fn a_half_made_folder_is_noticed() {
     let place = Place::new();
     place.create();
