@@ -10,7 +10,10 @@ mod errors_page {
         let page = std::fs::read_to_string(page).expect("docs/errors.md is made by `cargo xtask gen`");
         for code in ErrorCode::ALL {
             let row = format!("| `{code}` | {} |", code.status());
-            assert!(page.contains(&row), "docs/errors.md has no row `{row}`; run `cargo xtask gen`");
+            assert!(
+                page.contains(&row),
+                "docs/errors.md has no row `{row}`; run `cargo xtask gen`"
+            );
         }
     }
 }

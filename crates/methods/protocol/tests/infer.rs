@@ -749,13 +749,6 @@ mod properties {
         }
     }
 
-    fn integers_only(request: &InferRequest) -> bool {
-        request
-            .inputs
-            .iter()
-            .all(|input| !matches!(input.data, WireData::F32(_) | WireData::F64(_)))
-    }
-
     proptest! {
         #[test]
         fn a_request_survives_its_json(
@@ -790,7 +783,6 @@ mod properties {
         #[test]
         fn the_order_of_keys_and_the_nesting_of_data_change_nothing(inputs in tensors(), turn in 0_usize..24) {
             let request = InferRequest { inputs, ..InferRequest::default() };
-            prop_assume!(integers_only(&request));
             let mut value: serde_json::Value = serde_json::from_slice(&write_infer_request(&request).unwrap()).unwrap();
             prop_assert_eq!(parse_infer_request(turned(&value, turn).as_bytes(), &BodyLimits::default()).unwrap(), request.clone());
             for (position, input) in request.inputs.iter().enumerate() {
