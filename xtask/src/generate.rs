@@ -32,6 +32,10 @@ const FILES: &[Generated] = &[
         path: "docs/stockade.schema.json",
         make: |binary| binary.run(&["config", "schema"]),
     },
+    Generated {
+        path: "docs/openapi.json",
+        make: |binary| binary.run(&["openapi"]),
+    },
 ];
 
 pub(crate) fn run(checkout: &Checkout, check: bool) -> Result<ExitCode, Failure> {
