@@ -76,7 +76,7 @@ pub enum LoadError {
         reason: String,
     },
     /// An input or output has an element type that the engine does not have.
-    #[error("{engine} does not support {data_type} tensors (`{name}`)\nhint: configure ONNX Runtime")]
+    #[error("{engine} does not support {data_type} tensors (`{name}`)")]
     DataType {
         /// The engine's name.
         engine: &'static str,

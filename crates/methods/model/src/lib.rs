@@ -4,16 +4,28 @@
 //! rten (pure Rust, always there) or ONNX Runtime (where configuration names the library). Everything else about models is a transform from graph to graph.
 //! The crate is pure: files come in through [`ExternalData`] and an engine's library by a path that the caller chose.
 
+mod check;
+mod engine;
 mod error;
+mod export;
 mod external;
+mod fuzz;
 mod graph;
+mod import;
 mod limits;
+mod lower;
+mod normal;
+mod proto;
+mod rewrite;
 mod session;
 mod tensor;
+mod weight;
+mod wire;
 
 pub use {
     error::{ExportError, ImportError, LoadError, RunError},
     external::{ExternalData, ExternalDataError, ExternalFolder, NoExternalData},
+    fuzz::fuzz_onnx,
     graph::Graph,
     limits::Limits,
     session::{EngineChoice, Session},

@@ -1,11 +1,19 @@
 //! A graph in an engine, ready to run.
+//!
+//! The session checks inputs against the graph's signature before the engine sees them, and puts labels in for class numbers after it. A panic inside an engine is an error here, not the end
+//! of the process.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
 
 use crate::{
+    engine::{library, onnxruntime::OnnxRuntime, rten::Rten},
     error::{LoadError, RunError},
     graph::Graph,
-    tensor::{Signature, Tensor},
+    tensor::{Dim, Labels, Signature, Tensor, TensorData, TensorSpec},
 };
 
 /// Which engine runs a graph.
@@ -14,29 +22,74 @@ pub enum EngineChoice {
     /// rten: pure Rust, always there.
     #[default]
     Rten,
-    /// ONNX Runtime, loaded at run time.
+    /// ONNX Runtime, loaded at run time. One process loads one library.
     OnnxRuntime {
         /// The absolute path of the library, such as `/opt/onnxruntime/lib/libonnxruntime.so`.
         library: PathBuf,
     },
 }
 
+impl EngineChoice {
+    /// Refuses a library that must not be loaded, without loading it; rten is always there.
+    ///
+    /// # Guarantee
+    /// The path is absolute and, links followed, ends at a regular file that is owned, like every folder above it, by root or this process's user, and that nobody else may write. It is an ELF
+    /// library for this machine that exports `OrtGetApiBase` under a version of at least 1.17. Nothing in it is run.
+    pub fn check(&self) -> Result<(), LoadError> {
+        match self {
+            Self::Rten => Ok(()),
+            Self::OnnxRuntime { library } => library::check(library).map(drop),
+        }
+    }
+}
+
 /// A graph in an engine. It may be used from several threads at once.
 #[derive(Debug)]
 pub struct Session {
     signature: Signature,
+    decoded: BTreeMap<String, Labels>,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Rten(Box<Rten>),
+    OnnxRuntime(Box<OnnxRuntime>),
 }
 
 impl Session {
     /// Hands a graph to an engine, which runs it on at most `threads` threads.
+    ///
+    /// # Cost
+    /// While it loads, memory holds the graph's weights twice: those of `graph` and the engine's. [`Session::load_owned`] holds them once.
     pub fn load(graph: &Graph, engine: &EngineChoice, threads: usize) -> Result<Self, LoadError> {
-        let _ = (engine, threads);
-        graph.to_onnx()?;
+        Self::load_owned(graph.clone(), engine, threads)
+    }
+
+    /// Like [`Session::load`], with the graph given away.
+    ///
+    /// # Cost
+    /// Peak memory is the weights, plus the largest of them, plus what the engine packs for itself, where `graph` was not cloned and its weights come from outside the ONNX file.
+    pub fn load_owned(graph: Graph, engine: &EngineChoice, threads: usize) -> Result<Self, LoadError> {
+        let threads = threads.max(1);
+        let signature = Signature {
+            inputs: graph.inputs.clone(),
+            outputs: graph.outputs.clone(),
+        };
+        let decoded = graph.decoded.clone();
+        let engine = match engine {
+            EngineChoice::Rten => {
+                Engine::Rten(Box::new(guarded("rten", move || Rten::load(graph, threads))?))
+            }
+            EngineChoice::OnnxRuntime { library } => {
+                let runtime = guarded("ONNX Runtime", move || OnnxRuntime::load(graph, library, threads))?;
+                Engine::OnnxRuntime(Box::new(runtime))
+            }
+        };
         Ok(Self {
-            signature: Signature {
-                inputs: graph.inputs().to_vec(),
-                outputs: graph.outputs().to_vec(),
-            },
+            signature,
+            decoded,
+            engine,
         })
     }
 
@@ -47,19 +100,149 @@ impl Session {
 
     /// Runs the model once. Every input must be given; every output is returned, in the model's order.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, RunError> {
-        inputs
+        let inputs = self.in_order(inputs)?;
+        let name = self.engine_name();
+        let run = || match &self.engine {
+            Engine::Rten(engine) => engine.run(&self.signature, inputs),
+            Engine::OnnxRuntime(engine) => engine.run(&self.signature, inputs),
+        };
+        let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            Err(RunError::Engine {
+                engine: name,
+                reason: "it panicked".to_owned(),
+            })
+        })?;
+        outputs
             .into_iter()
-            .map(|(name, _)| Err(RunError::UnknownInput { name }))
+            .zip(&self.signature.outputs)
+            .map(|(tensor, spec)| Ok((spec.name.clone(), self.decode(tensor, spec)?)))
             .collect()
     }
 
     /// `rten` or `ONNX Runtime`.
     pub fn engine_name(&self) -> &'static str {
-        "rten"
+        match &self.engine {
+            Engine::Rten(_) => "rten",
+            Engine::OnnxRuntime(_) => "ONNX Runtime",
+        }
     }
 
     /// The engine's version.
     pub fn engine_version(&self) -> &str {
-        "0.27"
+        match &self.engine {
+            Engine::Rten(_) => Rten::VERSION,
+            Engine::OnnxRuntime(engine) => engine.version(),
+        }
+    }
+
+    /// The inputs in the model's order, each one checked.
+    fn in_order(&self, given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, RunError> {
+        let mut by_name = BTreeMap::new();
+        for (name, tensor) in given {
+            if !self.signature.inputs.iter().any(|input| input.name == name) {
+                return Err(RunError::UnknownInput { name });
+            }
+            if by_name.contains_key(&name) {
+                return Err(RunError::DuplicateInput { name });
+            }
+            by_name.insert(name, tensor);
+        }
+        let mut symbols = BTreeMap::new();
+        self.signature
+            .inputs
+            .iter()
+            .map(|spec| {
+                let tensor = by_name.remove(&spec.name).ok_or_else(|| RunError::MissingInput {
+                    name: spec.name.clone(),
+                })?;
+                check_input(spec, &tensor, &mut symbols)?;
+                Ok(tensor)
+            })
+            .collect()
+    }
+
+    /// Labels for class numbers.
+    fn decode(&self, tensor: Tensor, spec: &TensorSpec) -> Result<Tensor, RunError> {
+        let Some(labels) = self.decoded.get(&spec.name) else {
+            return Ok(tensor);
+        };
+        let failed = |reason: String| RunError::Engine {
+            engine: self.engine_name(),
+            reason,
+        };
+        let shape = tensor.shape().to_vec();
+        let TensorData::I64(classes) = tensor.into_data() else {
+            return Err(failed(format!(
+                "the classes of `{}` are not whole numbers",
+                spec.name
+            )));
+        };
+        let unknown = || failed(format!("`{}` holds a class that has no label", spec.name));
+        let classes = || {
+            classes
+                .iter()
+                .map(|class| usize::try_from(*class).unwrap_or(usize::MAX))
+        };
+        let data = match labels {
+            Labels::Ints(labels) => TensorData::I64(
+                classes()
+                    .map(|class| labels.get(class).copied().ok_or_else(unknown))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Labels::Strings(labels) => TensorData::Bytes(
+                classes()
+                    .map(|class| {
+                        labels
+                            .get(class)
+                            .map(|label| label.clone().into_bytes())
+                            .ok_or_else(unknown)
+                    })
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        Tensor::new(shape, data).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Turns a panic inside an engine into a refusal.
+fn guarded<T>(engine: &'static str, load: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+        Err(LoadError::Refused {
+            engine,
+            reason: "it panicked while loading".to_owned(),
+        })
+    })
+}
+
+fn check_input<'a>(
+    spec: &'a TensorSpec,
+    tensor: &Tensor,
+    symbols: &mut BTreeMap<&'a str, usize>,
+) -> Result<(), RunError> {
+    if tensor.data_type() != spec.data_type {
+        return Err(RunError::InputType {
+            name: spec.name.clone(),
+            expected: spec.data_type,
+            given: tensor.data_type(),
+        });
+    }
+    let fits = tensor.shape().len() == spec.shape.len()
+        && tensor
+            .shape()
+            .iter()
+            .zip(&spec.shape)
+            .all(|(given, expected)| match expected {
+                Dim::Fixed(size) => given == size,
+                Dim::Symbol(name) if name.is_empty() => true,
+                Dim::Symbol(name) => symbols.entry(name).or_insert(*given) == given,
+            });
+    if fits {
+        Ok(())
+    } else {
+        Err(RunError::InputShape {
+            name: spec.name.clone(),
+            expected: format!("{:?}", spec.oip_shape()),
+            given: format!("{:?}", tensor.shape()),
+        })
     }
 }
