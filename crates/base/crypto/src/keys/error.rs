@@ -74,6 +74,15 @@ pub enum KeyError {
         /// The key folder.
         path: PathBuf,
     },
+    /// A recovery passphrase was set, and its file is gone or belongs to other keys.
+    #[error(
+        "`{}` is lost, or belongs to other keys\nhint: set the recovery passphrase again: `stockade keys set-recovery`",
+        path.display()
+    )]
+    RecoveryLost {
+        /// The recovery file.
+        path: PathBuf,
+    },
     /// The passphrase is another one, or the sealed bytes were changed.
     #[error("the passphrase is wrong, or the file was changed")]
     WrongPassphrase,

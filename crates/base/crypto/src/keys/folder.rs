@@ -67,7 +67,7 @@ impl KeyFolder {
             file.set_roots(key, [&root])?;
             contents.push((recovery::FILE_NAME.into(), file.to_bytes()?));
         }
-        let ring = Ring::generate(recovery_key, now_unix_s)?;
+        let ring = Ring::generate(recovery_key.into_iter().collect(), now_unix_s)?;
         contents.push((ring::FILE_NAME.into(), ring.seal(&root)?));
         files::create_folder(path, &contents)?;
         Ok(provider(
@@ -128,7 +128,7 @@ impl KeyFolder {
             files::set_aside(path, ring::FILE_NAME)?;
         }
         let root = RootKey::generate()?;
-        let ring = Ring::generate(None, now_unix_s)?;
+        let ring = Ring::generate(Vec::new(), now_unix_s)?;
         files::write(path, &root.file_name(), &root.to_file())?;
         files::write(path, ring::FILE_NAME, &ring.seal(&root)?)?;
         let current = root.id().to_owned();
@@ -193,7 +193,7 @@ impl KeyFolder {
     }
 
     pub(super) fn has_recovery(&self) -> bool {
-        self.read().ring.recovery.is_some() && self.path().join(recovery::FILE_NAME).exists()
+        self.recovery_file(&self.read()).is_ok_and(|file| file.is_some())
     }
 
     pub(super) fn rotate_root(&self) -> Result<String, KeyError> {
@@ -235,7 +235,7 @@ impl KeyFolder {
 
     pub(super) fn rotate_log_key(&self) -> Result<LogKeys, KeyError> {
         let log = ring::generate_log_keys()?;
-        self.change_ring(|ring| {
+        self.change_ring(&mut self.write(), |ring| {
             ring.former_log.push((
                 ring.log.ed25519.verifying_key(),
                 ring.log.ml_dsa_44.verifying_key(),
@@ -250,7 +250,7 @@ impl KeyFolder {
         now_unix_s: i64,
     ) -> Result<CertificateAuthority, KeyError> {
         let authority = CertificateAuthority::create(now_unix_s)?;
-        self.change_ring(|ring| ring.authority = authority.clone())?;
+        self.change_ring(&mut self.write(), |ring| ring.authority = authority.clone())?;
         Ok(authority)
     }
 
@@ -259,13 +259,12 @@ impl KeyFolder {
         let mut file = RecoveryFile::new(passphrase, &key)?;
         let mut state = self.write();
         file.set_roots(&key, state.roots.values())?;
-        files::sweep(self.path())?;
+        // The keyring knows both keys while the file changes, so an interruption leaves a file that it can use.
+        self.change_ring(&mut state, |ring| ring.recovery.push(key))?;
         files::write(self.path(), recovery::FILE_NAME, &file.to_bytes()?)?;
-        let mut ring = state.ring.copy();
-        ring.recovery = Some(key);
-        files::write(self.path(), ring::FILE_NAME, &ring.seal(state.current_root()?)?)?;
-        state.ring = ring;
-        Ok(())
+        self.change_ring(&mut state, |ring| {
+            drop(ring.recovery.drain(..ring.recovery.len() - 1))
+        })
     }
 
     pub(super) fn export_encrypted(&self, passphrase: &Passphrase) -> Result<Vec<u8>, KeyError> {
@@ -280,8 +279,7 @@ impl KeyFolder {
         )
     }
 
-    fn change_ring(&self, change: impl FnOnce(&mut Ring)) -> Result<(), KeyError> {
-        let mut state = self.write();
+    fn change_ring(&self, state: &mut State, change: impl FnOnce(&mut Ring)) -> Result<(), KeyError> {
         let mut ring = state.ring.copy();
         change(&mut ring);
         files::sweep(self.path())?;
@@ -290,20 +288,38 @@ impl KeyFolder {
         Ok(())
     }
 
-    /// Writes the recovery file with these root keys, where there is one.
+    /// Writes the recovery file with these root keys, where a passphrase was set.
     fn write_recovery<'a>(
         &self,
         state: &State,
         roots: impl IntoIterator<Item = &'a RootKey>,
     ) -> Result<(), KeyError> {
-        let Some(key) = &state.ring.recovery else {
+        let Some((mut file, key)) = self.recovery_file(state)? else {
             return Ok(());
         };
-        let mut file = read_recovery(self.path())?.ok_or_else(|| KeyError::NoRecovery {
-            path: self.path().into(),
-        })?;
         file.set_roots(key, roots)?;
         files::write(self.path(), recovery::FILE_NAME, &file.to_bytes()?)
+    }
+
+    /// The recovery file and its key; `None` where no passphrase was set.
+    fn recovery_file<'a>(
+        &self,
+        state: &'a State,
+    ) -> Result<Option<(RecoveryFile, &'a SecretBytes)>, KeyError> {
+        if state.ring.recovery.is_empty() {
+            return Ok(None);
+        }
+        let lost = || KeyError::RecoveryLost {
+            path: self.path().join(recovery::FILE_NAME),
+        };
+        let file = read_recovery(self.path())?.ok_or_else(lost)?;
+        let key = state
+            .ring
+            .recovery
+            .iter()
+            .find(|key| file.open_with(key).is_some())
+            .ok_or_else(lost)?;
+        Ok(Some((file, key)))
     }
 
     fn path(&self) -> &Path {

@@ -85,15 +85,17 @@ impl RecoveryFile {
 
     pub(super) fn open(&self, passphrase: &Passphrase) -> Result<Vec<RootKey>, KeyError> {
         let key = passphrase::open(passphrase, &self.salt, Purpose::Recovery, &self.key)?;
-        let key = key_bytes(&key).ok_or(KeyError::WrongPassphrase)?;
+        self.open_with(&key).ok_or(KeyError::WrongPassphrase)
+    }
+
+    /// The root keys, when `key` is this file's recovery key.
+    pub(super) fn open_with(&self, key: &SecretBytes) -> Option<Vec<RootKey>> {
+        let key = key_bytes(key)?;
         let open = |sealed: &SealedRoot| {
             let secret = aead::open(&key, Purpose::Recovery, sealed.id.as_bytes(), &sealed.sealed).ok()?;
             RootKey::from_secret(&secret).filter(|root| root.id() == sealed.id)
         };
-        self.roots
-            .iter()
-            .map(|sealed| open(sealed).ok_or(KeyError::WrongPassphrase))
-            .collect()
+        self.roots.iter().map(open).collect()
     }
 
     pub(super) fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {

@@ -24,7 +24,8 @@ pub(super) struct Ring {
     pub(super) log: LogKeys,
     pub(super) former_log: Vec<(VerifyingKey, VerifyingKey)>,
     pub(super) authority: CertificateAuthority,
-    pub(super) recovery: Option<SecretBytes>,
+    /// The recovery key; two while the recovery file is being replaced, which then is under one of them.
+    pub(super) recovery: Vec<SecretBytes>,
 }
 
 /// The file: which root key seals it, and the sealed [`Content`].
@@ -43,7 +44,7 @@ struct Content {
     log: LogContent,
     former_log: Vec<FormerLog>,
     authority: AuthorityContent,
-    recovery: Option<RecoveryContent>,
+    recovery: Vec<RecoveryContent>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -83,7 +84,7 @@ struct RecoveryContent {
 
 impl Ring {
     /// Fresh keys of every kind.
-    pub(super) fn generate(recovery: Option<SecretBytes>, now_unix_s: i64) -> Result<Self, KeyError> {
+    pub(super) fn generate(recovery: Vec<SecretBytes>, now_unix_s: i64) -> Result<Self, KeyError> {
         Ok(Self {
             log: generate_log_keys()?,
             former_log: Vec::new(),
@@ -97,10 +98,7 @@ impl Ring {
             log: self.log.clone(),
             former_log: self.former_log.clone(),
             authority: self.authority.clone(),
-            recovery: self
-                .recovery
-                .as_ref()
-                .map(|key| SecretBytes::new(key.expose().to_vec())),
+            recovery: self.recovery.iter().map(copy_secret).collect(),
         }
     }
 
@@ -122,9 +120,13 @@ impl Ring {
                 key: key.to_pkcs8()?,
                 certificate: certificate.into(),
             },
-            recovery: self.recovery.as_ref().map(|key| RecoveryContent {
-                key: SecretBytes::new(key.expose().to_vec()),
-            }),
+            recovery: self
+                .recovery
+                .iter()
+                .map(|key| RecoveryContent {
+                    key: copy_secret(key),
+                })
+                .collect(),
         };
         let plaintext = to_json(&content, 16_384 + 4096 * self.former_log.len())?;
         let sealed = root.seal(Purpose::Keyring, FORMAT.as_bytes(), &plaintext)?;
@@ -172,9 +174,17 @@ impl RingFile {
                 content.authority.name,
                 content.authority.certificate,
             ),
-            recovery: content.recovery.map(|recovery| recovery.key),
+            recovery: content
+                .recovery
+                .into_iter()
+                .map(|recovery| recovery.key)
+                .collect(),
         })
     }
+}
+
+fn copy_secret(secret: &SecretBytes) -> SecretBytes {
+    SecretBytes::new(secret.expose().to_vec())
 }
 
 pub(super) fn generate_log_keys() -> Result<LogKeys, KeyError> {

@@ -333,6 +333,79 @@ fn a_passphrase_can_be_set_later_and_changed() {
     check_same(&provider, &KeyFolder::recover(&place.path(), &next).unwrap());
 }
 
+/// After each write of `set_recovery` the file is under one of the two passphrases, and learns of new root keys.
+#[test]
+fn a_change_of_passphrase_interrupted_at_any_write_keeps_one() {
+    let next = Passphrase::new("ten rivers under glass".into()).unwrap();
+    let place = Place::new();
+    let provider = place.create_with_recovery();
+    let recovery = place.path().join("recovery.json");
+    let (old_ring, old_file) = (
+        fs::read(place.path().join("keyring.json")).unwrap(),
+        fs::read(&recovery).unwrap(),
+    );
+    provider.set_recovery(&next).unwrap();
+    let (new_ring, new_file) = (
+        fs::read(place.path().join("keyring.json")).unwrap(),
+        fs::read(&recovery).unwrap(),
+    );
+    let root = root::RootKey::from_file(
+        place.file("root-").file_name().unwrap().to_str().unwrap(),
+        &fs::read(place.file("root-")).unwrap(),
+    )
+    .unwrap();
+    let ring = |bytes: &[u8]| ring::RingFile::parse(bytes).unwrap().open(&root).unwrap();
+    let mut both = ring(&old_ring);
+    both.recovery.append(&mut ring(&new_ring).recovery);
+    let both = both.seal(&root).unwrap().to_vec();
+
+    for (ring, file, passphrase) in [
+        (&old_ring, &old_file, passphrase()),
+        (&both, &old_file, passphrase()),
+        (
+            &both,
+            &new_file,
+            Passphrase::new("ten rivers under glass".into()).unwrap(),
+        ),
+        (
+            &new_ring,
+            &new_file,
+            Passphrase::new("ten rivers under glass".into()).unwrap(),
+        ),
+    ] {
+        fs::write(place.path().join("keyring.json"), ring).unwrap();
+        fs::write(&recovery, file).unwrap();
+        let opened = place.open();
+        assert!(opened.has_recovery());
+        opened.rotate_root().unwrap();
+        for root in opened.roots().unwrap() {
+            fs::remove_file(place.path().join(format!("{root}.key"))).unwrap();
+        }
+        check_same(&opened, &KeyFolder::recover(&place.path(), &passphrase).unwrap());
+    }
+}
+
+#[test]
+fn a_lost_recovery_file_is_said_and_set_again() {
+    let place = Place::new();
+    let provider = place.create_with_recovery();
+    let other = Place::new();
+    other.create_with_recovery();
+    let file = place.path().join("recovery.json");
+    fs::copy(other.path().join("recovery.json"), &file).unwrap();
+    assert!(!provider.has_recovery());
+    assert!(matches!(provider.rotate_root(), Err(KeyError::RecoveryLost { path }) if path == file));
+    fs::remove_file(&file).unwrap();
+    assert!(!place.open().has_recovery());
+    assert!(matches!(
+        provider.rotate_root(),
+        Err(KeyError::RecoveryLost { .. })
+    ));
+    provider.set_recovery(&passphrase()).unwrap();
+    assert!(place.open().has_recovery());
+    provider.rotate_root().unwrap();
+}
+
 #[test]
 fn an_export_makes_the_same_folder_elsewhere() {
     let (place, other) = (Place::new(), Place::new());
