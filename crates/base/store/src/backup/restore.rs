@@ -1,0 +1,207 @@
+//! Restoring a backup into an empty folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use stockade_crypto::{KeyFolder, KeyProvider, Passphrase};
+use stockade_evidence::{Actor, Event, Record, Subject, SubjectKind};
+
+use super::{
+    BackupError, BackupReport,
+    copy::Filling,
+    manifest::{Manifest, SEALED_KEYS, check_signed_by},
+};
+use crate::{
+    commit::Row,
+    config::Config,
+    files::read_bounded,
+    keeper::{Keeper, blocking, recover_log, system_record},
+    layout::StateDir,
+    personal::{ERASED_KEY, Kid},
+    rows::{RowStore as _, SqliteRows},
+};
+
+const SEALED_KEYS_MAX_BYTES: u64 = 16 << 20;
+
+/// Where the keys of a restored folder come from.
+#[derive(Debug)]
+pub enum RestoreKeys {
+    /// From the backup, sealed under this passphrase.
+    Sealed(Passphrase),
+    /// A key folder kept elsewhere; it is copied.
+    Folder(PathBuf),
+}
+
+/// How a backup is restored.
+#[derive(Debug)]
+pub struct RestoreOptions {
+    /// The configuration of the restored folder.
+    pub config: Config,
+    /// Who restores.
+    pub actor: Actor,
+    /// Project folders or later backups whose erasures came after this backup: what they erased is erased again.
+    pub erasures_from: Vec<PathBuf>,
+}
+
+/// What was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The backup.
+    pub backup: BackupReport,
+    /// The new log.
+    pub origin: String,
+    /// Subject keys erased again.
+    pub erased: usize,
+}
+
+/// Restores `from` into `dir`, which must be absent or empty, checks every byte on the way, and starts a new origin.
+///
+/// VERSION is written last but for the log's first record, so an interrupted restore leaves a folder that does not open.
+pub async fn restore_backup(
+    from: &Path,
+    dir: StateDir,
+    keys: RestoreKeys,
+    options: RestoreOptions,
+) -> Result<Restored, BackupError> {
+    let erased_keys = erasures(&options.erasures_from).await?;
+    let (report, provider) = {
+        let (from, dir) = (from.to_owned(), dir.clone());
+        blocking(move || copy_back(&from, &dir, keys)).await??
+    };
+    let RestoreOptions { config, actor, .. } = options;
+    Box::pin(recover_log(
+        dir.clone(),
+        provider.clone(),
+        config.clone(),
+        actor.clone(),
+    ))
+    .await?;
+    let keeper = Box::pin(Keeper::open(dir, provider, config)).await?;
+    let erased = keeper.replay_erasures(erased_keys, keeper.now()).await?;
+    let about = Subject {
+        digest: Some(report.manifest),
+        ..Subject::new(SubjectKind::Backup, "backup")
+    };
+    let record = system_record(Event::BackupRestored, keeper.now()).map_err(io::Error::other)?;
+    let record = Record { actor, ..record }
+        .about(about)
+        .with("former_origin", report.origin.as_str())
+        .with("former_size", report.log_size)
+        .with("erased_again", erased);
+    keeper.append(record).await?;
+    let origin = keeper.origin();
+    keeper.close().await?;
+    Ok(Restored {
+        backup: report,
+        origin,
+        erased,
+    })
+}
+
+fn copy_back(
+    from: &Path,
+    dir: &StateDir,
+    keys: RestoreKeys,
+) -> Result<(BackupReport, KeyProvider), BackupError> {
+    let (manifest, bytes) = Manifest::read(from)?;
+    let mut project = Filling::new(dir.project())?;
+    dir.create_folders()?;
+    let provider = place_keys(from, dir, &manifest, keys)?;
+    check_signed_by(from, &bytes, &provider)?;
+    let state = dir.state().to_owned();
+    let mut state = Filling::over(&state);
+    for file in &manifest.files {
+        let source = from.join(&file.path);
+        let filling = if let Some(name) = file.path.strip_prefix("state/") {
+            state.file(name, &source).map(|()| &state)
+        } else if let Some(name) = file.path.strip_prefix("project/") {
+            project.file(name, &source).map(|()| &project)
+        } else {
+            continue;
+        };
+        let filling = filling.map_err(|error| missing_or(error, &file.path))?;
+        let same = filling
+            .files
+            .last()
+            .is_some_and(|made| (made.size, made.digest) == (file.size, file.digest));
+        if !same {
+            return Err(BackupError::Differs {
+                file: file.path.clone(),
+                what: "was changed",
+            });
+        }
+    }
+    state.finish()?;
+    project.finish()?;
+    dir.write_version()?;
+    Ok((manifest.report(&bytes), provider))
+}
+
+fn missing_or(error: io::Error, file: &str) -> BackupError {
+    if error.kind() == io::ErrorKind::NotFound {
+        return BackupError::Differs {
+            file: file.to_owned(),
+            what: "is missing",
+        };
+    }
+    error.into()
+}
+
+fn place_keys(
+    from: &Path,
+    dir: &StateDir,
+    manifest: &Manifest,
+    keys: RestoreKeys,
+) -> Result<KeyProvider, BackupError> {
+    match keys {
+        RestoreKeys::Sealed(passphrase) => {
+            if !manifest.files.iter().any(|file| file.path == SEALED_KEYS) {
+                return Err(BackupError::NoKeys);
+            }
+            let sealed = read_bounded(&from.join(SEALED_KEYS), SEALED_KEYS_MAX_BYTES)?;
+            Ok(KeyFolder::import_encrypted(&dir.keys(), &sealed, &passphrase)?)
+        }
+        RestoreKeys::Folder(folder) => {
+            // What it opens as elsewhere it opens as here; a folder that others may read is refused before it is copied.
+            KeyFolder::open(&folder)?;
+            let mut copy = Filling::new(&dir.keys())?;
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                copy.file(
+                    name.to_str()
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?,
+                    &entry.path(),
+                )?;
+            }
+            copy.finish()?;
+            Ok(KeyFolder::open(&dir.keys())?)
+        }
+    }
+}
+
+/// The keys that other folders, or later backups, know as erased.
+async fn erasures(folders: &[PathBuf]) -> Result<Vec<(Kid, String)>, BackupError> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let state = StateDir::new(folder).records_db();
+        let path = if state.exists() {
+            state
+        } else {
+            folder.join("state/records.db")
+        };
+        let rows = SqliteRows::open_read_only(&path).await?;
+        found.extend(rows.rows(ERASED_KEY).await?.iter().filter_map(erased_key));
+        rows.close().await;
+    }
+    Ok(found)
+}
+
+fn erased_key(row: &Row) -> Option<(Kid, String)> {
+    Some((
+        Kid::parse(&row.id)?,
+        row.value.get("subject")?.as_str()?.to_owned(),
+    ))
+}

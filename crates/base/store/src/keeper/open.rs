@@ -1,0 +1,414 @@
+//! How a keeper opens: VERSION, lock, log, rows, then the rows are compared with the log and brought up to it.
+
+use std::{
+    fs, io,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
+
+use stockade_crypto::KeyProvider;
+use stockade_evidence::{Actor, Event, LogVerifier, Record, RecordId, Subject, SubjectKind, Timestamp};
+use tokio::sync::watch as channel;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Keeper, Shared, applier,
+    applier::Queue,
+    replay::{Replayed, batches, entry},
+    snapshot::SnapshotAge,
+    watch,
+};
+use crate::{
+    blobs::Blobs,
+    clock::{SecurityClock, wall_clock},
+    config::Config,
+    counters::Counters,
+    disk::{Disk, Posix},
+    error::{AppendError, OpenError},
+    files::{PART_SUFFIX, files_below, sync_folder},
+    layout::StateDir,
+    lock::{Lock, LockError},
+    log::{LogOpenError, LogPaths, LogWriter, read_log_head},
+    personal::Subjects,
+    projection::Projection,
+    rows::{Position, RowStore as _, SqliteRows},
+};
+
+/// Where the newest snapshot is remembered.
+pub(crate) const SNAPSHOT_HINT: &str = "snapshot";
+
+impl Keeper {
+    /// Becomes the owner of the folder, or says who is. A folder without a log gets one.
+    pub async fn open(dir: StateDir, keys: KeyProvider, config: Config) -> Result<Self, OpenError> {
+        dir.check_version()?;
+        let lock = acquire(&dir)?;
+        Self::open_locked(dir, lock, keys, config).await
+    }
+
+    pub(crate) async fn open_locked(
+        dir: StateDir,
+        lock: Lock,
+        keys: KeyProvider,
+        config: Config,
+    ) -> Result<Self, OpenError> {
+        dir.check_version()?;
+        remove_parts(&dir)?;
+        let log = open_log(&dir, &keys, &config).await?;
+        let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
+        let rows = SqliteRows::open(&dir.records_db()).await?;
+        catch_up(&log, &blobs, &rows).await?;
+        let newest = newest_time(&log)?;
+        let snapshot = SnapshotAge::new(rows.position(SNAPSHOT_HINT).await?, &log.origin());
+        let subjects = Subjects::new(dir.subjects());
+        subjects.destroy_erased(&rows).await?;
+        Ok(Self::start(Parts {
+            dir,
+            lock,
+            keys,
+            config,
+            log,
+            rows,
+            blobs,
+            subjects,
+            newest,
+            snapshot,
+        }))
+    }
+
+    fn start(parts: Parts) -> Self {
+        let Parts {
+            dir,
+            lock,
+            keys,
+            config,
+            log,
+            rows,
+            blobs,
+            subjects,
+            newest,
+            snapshot,
+        } = parts;
+        let (queue, submissions) = Queue::new();
+        let (changes, _) = channel::channel(log.durable_size());
+        let shared = Arc::new(Shared {
+            dir,
+            keys,
+            config,
+            log,
+            snapshot,
+            rows,
+            blobs,
+            subjects,
+            counters: Counters::new(),
+            clock: SecurityClock::new(newest),
+            queue,
+            changes,
+            behind: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            lock: Mutex::new(Some(lock)),
+        });
+        shared
+            .tasks
+            .spawn(applier::run(Arc::downgrade(&shared), submissions));
+        shared
+            .tasks
+            .spawn(watch::run(Arc::downgrade(&shared), shared.stop.clone()));
+        Self { shared }
+    }
+}
+
+struct Parts {
+    dir: StateDir,
+    lock: Lock,
+    keys: KeyProvider,
+    config: Config,
+    log: LogWriter,
+    rows: SqliteRows,
+    blobs: Blobs,
+    subjects: Subjects,
+    newest: Timestamp,
+    snapshot: SnapshotAge,
+}
+
+/// What a rebuild made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RebuildReport {
+    /// Rows made.
+    pub rows: usize,
+    /// Entries of the log now written.
+    pub log_size: u64,
+}
+
+/// Makes the rows anew from the log alone. The database that was there stays beside the new one as
+/// `records.db.before-rebuild`.
+pub async fn rebuild(dir: StateDir, keys: KeyProvider) -> Result<RebuildReport, OpenError> {
+    let config = Config::default();
+    dir.check_version()?;
+    let lock = acquire(&dir)?;
+    let log = open_log(&dir, &keys, &config).await?;
+    let made = rebuild_rows(&dir, &log).await;
+    let closed = blocking(move || log.close()).await?;
+    drop(lock);
+    let count = made?;
+    closed.map_err(AppendError::from)?;
+    let keeper = Keeper::open(dir, keys, config).await?;
+    let record = system_record(Event::ProjectionRebuilt, keeper.now())?.with("rows", count);
+    let appended = keeper.append(record).await?;
+    keeper.close().await?;
+    Ok(RebuildReport {
+        rows: count,
+        log_size: appended.index.saturating_add(1),
+    })
+}
+
+async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenError> {
+    let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
+    let path = dir.records_db();
+    let hint = match SqliteRows::open_read_only(&path).await {
+        Ok(old) => {
+            let hint = old.position(SNAPSHOT_HINT).await.ok().flatten();
+            old.close().await;
+            hint
+        }
+        Err(_) => None,
+    };
+    let new = path.with_extension("db.part");
+    remove_database(&new)?;
+    let rows = SqliteRows::open(&new).await?;
+    let count = fill(log, &blobs, &rows, hint).await?;
+    rows.close().await;
+    set_aside(&path)?;
+    fs::rename(&new, &path)?;
+    sync_folder(dir.state())?;
+    Ok(count)
+}
+
+pub(crate) fn acquire(dir: &StateDir) -> Result<Lock, OpenError> {
+    Lock::acquire(dir).map_err(|error| owned(dir, error))
+}
+
+pub(crate) fn owned(dir: &StateDir, error: LockError) -> OpenError {
+    match error {
+        LockError::Held(note) => OpenError::AlreadyOwned {
+            folder: dir.project().to_owned(),
+            pid: note.pid,
+            gateway_url: note.gateway_url,
+        },
+        LockError::Io(source) => OpenError::Lock(source),
+    }
+}
+
+pub(crate) async fn open_log(
+    dir: &StateDir,
+    keys: &KeyProvider,
+    config: &Config,
+) -> Result<LogWriter, OpenError> {
+    let (dir, keys, config) = (dir.clone(), keys.clone(), config.clone());
+    blocking(move || open_log_blocking(&dir, &keys, &config)).await?
+}
+
+fn open_log_blocking(dir: &StateDir, keys: &KeyProvider, config: &Config) -> Result<LogWriter, OpenError> {
+    let (disk, paths): (Arc<dyn Disk>, LogPaths) = (Arc::new(Posix), log_paths(dir));
+    let log_keys = keys.log_keys()?;
+    if is_new(dir)? {
+        let origin = new_origin()?;
+        let record =
+            system_record(Event::LogOpened, wall_clock())?.about(Subject::new(SubjectKind::Log, &origin));
+        let leaf = record.to_leaf().map_err(AppendError::from)?;
+        return LogWriter::create(disk, &paths, &origin, log_keys, config.log(), wall_clock, leaf)
+            .map_err(log_error);
+    }
+    let origin = read_log_head(&*disk, &paths)
+        .map_err(log_error)?
+        .map(|head| head.origin);
+    let former: Vec<LogVerifier> = keys
+        .former_log_keys()?
+        .into_iter()
+        .filter_map(|(ed25519, ml_dsa_44)| {
+            Some(LogVerifier {
+                name: origin.clone()?,
+                ed25519,
+                ml_dsa_44,
+            })
+        })
+        .collect();
+    LogWriter::open(disk, &paths, log_keys, &former, config.log(), wall_clock).map_err(log_error)
+}
+
+pub(crate) fn log_error(error: LogOpenError) -> OpenError {
+    if error.is_integrity_broken() {
+        return OpenError::IntegrityBroken {
+            what: error.to_string(),
+        };
+    }
+    OpenError::Log(error)
+}
+
+/// A fresh name for a log.
+pub(crate) fn new_origin() -> Result<String, stockade_crypto::RandomnessUnavailable> {
+    Ok(format!(
+        "stockade-{}",
+        hex::encode(stockade_crypto::random_array::<8>()?)
+    ))
+}
+
+/// Whether nothing of a log is there. One part without the others is not new: the writer says what is missing.
+fn is_new(dir: &StateDir) -> Result<bool, OpenError> {
+    let empty = |folder| match fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    };
+    let files = dir.head().exists() || dir.records_db().exists();
+    Ok(!files && empty(dir.log())? && empty(dir.journal())? && empty(dir.origins())?)
+}
+
+/// Brings the rows to the end of the log, or says which one is not what the log says.
+async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<(), OpenError> {
+    let end = log.durable_size();
+    let hint = rows.position(SNAPSHOT_HINT).await?;
+    let applied = rows.applied().await?;
+    let (start, size) = match applied {
+        None => {
+            differs(&Projection::default(), rows).await?;
+            fill(log, blobs, rows, hint).await?;
+            return Ok(());
+        }
+        Some(applied) if applied.origin != log.origin() => {
+            // A recovery that was interrupted leaves the rows as its first record names them.
+            let first = Replayed::first(log, blobs).await?;
+            if first.size == 0 || first.projection.difference(rows).await?.is_some() {
+                return Err(OpenError::ProjectionAhead {
+                    origin: applied.origin,
+                    size: applied.size,
+                });
+            }
+            let size = first.size;
+            (first, size)
+        }
+        Some(applied) if applied.size > end => {
+            let what = format!(
+                "entry {} of `{}` was applied and is gone",
+                applied.size, applied.origin
+            );
+            return Err(OpenError::IntegrityBroken { what });
+        }
+        Some(applied) => (
+            Replayed::start(log, blobs, hint, applied.size).await?,
+            applied.size,
+        ),
+    };
+    let (replayed, later) = {
+        let log = log.clone();
+        blocking(move || Ok::<_, OpenError>((start.forward(&log, size)?, batches(&log, size, end)?)))
+            .await??
+    };
+    differs(&replayed.projection, rows).await?;
+    for batch in &later {
+        rows.apply(batch).await?;
+    }
+    Ok(())
+}
+
+async fn differs(projection: &Projection, rows: &SqliteRows) -> Result<(), OpenError> {
+    match projection.difference(rows).await? {
+        Some((kind, id)) => Err(OpenError::ProjectionDiffers { kind, id }),
+        None => Ok(()),
+    }
+}
+
+/// Fills empty rows from the log.
+pub(crate) async fn fill(
+    log: &LogWriter,
+    blobs: &Blobs,
+    rows: &SqliteRows,
+    hint: Option<Position>,
+) -> Result<usize, OpenError> {
+    let end = log.durable_size();
+    let start = Replayed::start(log, blobs, hint, end).await?;
+    let replayed = {
+        let log = log.clone();
+        blocking(move || start.forward(&log, end)).await??
+    };
+    let applied = Position {
+        origin: log.origin(),
+        size: end,
+    };
+    for batch in &replayed.projection.to_batches(&applied)? {
+        rows.apply(batch).await?;
+    }
+    Ok(replayed.projection.len())
+}
+
+fn newest_time(log: &LogWriter) -> Result<Timestamp, OpenError> {
+    let newest = log
+        .durable_size()
+        .checked_sub(1)
+        .map(|last| entry(log, last))
+        .transpose()?
+        .flatten();
+    Ok(newest.map_or(Timestamp::from_unix_ms(0), |record| record.time))
+}
+
+/// A record of Stockade itself.
+pub(crate) fn system_record(
+    event: Event,
+    now: Timestamp,
+) -> Result<Record, stockade_crypto::RandomnessUnavailable> {
+    Ok(Record::new(
+        now,
+        RecordId::new(stockade_crypto::random_array()?),
+        event,
+        Actor::System {},
+    ))
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, io::Error> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// Removes what a crash left half-written.
+fn remove_parts(dir: &StateDir) -> io::Result<()> {
+    for folder in [dir.blobs(), dir.vault(), dir.subjects()] {
+        for file in files_below(&folder)? {
+            if file.to_string_lossy().ends_with(PART_SUFFIX) {
+                fs::remove_file(folder.join(file))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn set_aside(path: &std::path::Path) -> io::Result<()> {
+    let aside = path.with_extension("db.before-rebuild");
+    match fs::rename(path, aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    remove_database(path)
+}
+
+/// Removes a database and what SQLite keeps beside it.
+pub(crate) fn remove_database(path: &std::path::Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn log_paths(dir: &StateDir) -> LogPaths {
+    LogPaths {
+        log: dir.log(),
+        journal: dir.journal(),
+        head: dir.head(),
+        origins: dir.origins(),
+    }
+}

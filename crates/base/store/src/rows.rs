@@ -1,0 +1,424 @@
+//! Rows behind a trait ([`RowStore`]), and the embedded backend: SQLite in WAL mode with synchronous=FULL.
+//!
+//! A backend applies a batch of changes and the log position they lead to in one transaction, so it is always the exact
+//! sum of a prefix of the log. Batches come in log order from one writer; readers come at any time.
+//! SQLite is a projection: whatever is wrong with it, `stockade doctor --rebuild` makes it anew from the log.
+
+use std::{future::Future, io, path::Path, str::FromStr, time::Duration};
+
+use sqlx::{
+    Row as _, Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+use stockade_evidence::{Change, canonical_json};
+
+use crate::commit::Row;
+
+/// Rows of one kind that are answered at once; more is an error, never a silent cut.
+pub const ROWS_MAX: usize = 100_000;
+
+const PAGE: u32 = 1_000;
+const SCHEMA_VERSION: i64 = 1;
+const CONNECTIONS: u32 = 3;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const SCHEMA: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS rows (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, \
+     origin TEXT NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID, STRICT",
+    "CREATE TABLE IF NOT EXISTS positions (name TEXT NOT NULL PRIMARY KEY, origin TEXT NOT NULL, \
+     position INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+];
+
+/// A place in the log: the first `size` entries of `origin`, and all former origins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Position {
+    /// The log.
+    pub origin: String,
+    /// How many of its entries.
+    pub size: u64,
+}
+
+/// Changes in log order, and the position of the log after them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Each change with the index of its entry.
+    pub changes: Vec<(u64, Change)>,
+    /// Where the rows stand afterwards; `changes` are of this origin.
+    pub applied: Position,
+}
+
+/// Why rows could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The database file is damaged.
+    #[error("records.db is damaged: {what}\nhint: `stockade doctor --rebuild` makes it anew from the log")]
+    Corrupt {
+        /// What SQLite found.
+        what: String,
+    },
+    /// The database could not be used: disk full, no permission, not a database.
+    #[error(
+        "records.db could not be used\nhint: where it is damaged, `stockade doctor --rebuild` makes it anew from the log"
+    )]
+    Database(#[from] sqlx::Error),
+    /// The file could not be made.
+    #[error("records.db could not be made")]
+    Io(#[from] io::Error),
+    /// A value that is no JSON, or has numbers that canonical JSON cannot carry.
+    #[error(
+        "the row `{kind}` `{id}` is not canonical JSON\nhint: `stockade doctor --rebuild` makes the rows anew from the log"
+    )]
+    NotCanonical {
+        /// The row's kind.
+        kind: String,
+        /// The row's id.
+        id: String,
+    },
+    /// There are more rows of this kind than are answered at once.
+    #[error("there are more than {ROWS_MAX} rows of kind `{kind}`")]
+    TooMany {
+        /// The kind.
+        kind: String,
+    },
+}
+
+/// What a backend of rows must do. PostgreSQL will pass the same suite.
+pub trait RowStore: Send + Sync {
+    /// One row.
+    fn row(&self, kind: &str, id: &str) -> impl Future<Output = Result<Option<Row>, RowsError>> + Send;
+
+    /// At most `limit` rows of a kind whose id sorts after `after` (bytewise), sorted by id.
+    fn page(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Row>, RowsError>> + Send;
+
+    /// The log position whose sum the rows are; `None` before the first batch.
+    fn applied(&self) -> impl Future<Output = Result<Option<Position>, RowsError>> + Send;
+
+    /// Applies a batch whole or not at all, durably.
+    fn apply(&self, batch: &Batch) -> impl Future<Output = Result<(), RowsError>> + Send;
+
+    /// All rows of a kind, sorted by id.
+    fn rows(&self, kind: &str) -> impl Future<Output = Result<Vec<Row>, RowsError>> + Send {
+        async move {
+            let mut all: Vec<Row> = Vec::new();
+            loop {
+                let after = all.last().map_or(String::new(), |row| row.id.clone());
+                let page = self.page(kind, &after, PAGE).await?;
+                let complete = page.len() < PAGE as usize;
+                all.extend(page);
+                if all.len() > ROWS_MAX {
+                    return Err(RowsError::TooMany {
+                        kind: kind.to_owned(),
+                    });
+                }
+                if complete {
+                    return Ok(all);
+                }
+            }
+        }
+    }
+}
+
+/// Rows in SQLite.
+#[derive(Clone, Debug)]
+pub struct SqliteRows {
+    pool: SqlitePool,
+}
+
+impl SqliteRows {
+    /// Opens or makes the database and checks that it is whole.
+    pub async fn open(path: &Path) -> Result<Self, RowsError> {
+        match crate::files::create_private(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let rows = Self {
+            pool: SqlitePoolOptions::new()
+                .max_connections(CONNECTIONS)
+                .connect_with(options)
+                .await?,
+        };
+        rows.check_whole().await?;
+        rows.prepare().await?;
+        Ok(rows)
+    }
+
+    /// Opens an existing database for reading, beside its owner.
+    pub async fn open_read_only(path: &Path) -> Result<Self, RowsError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        Ok(Self {
+            pool: SqlitePoolOptions::new()
+                .max_connections(1)
+                .connect_with(options)
+                .await?,
+        })
+    }
+
+    /// Rows that live as long as this value.
+    pub async fn in_memory() -> Result<Self, RowsError> {
+        let options = SqliteConnectOptions::from_str("sqlite::memory:")?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await?;
+        let rows = Self { pool };
+        rows.prepare().await?;
+        Ok(rows)
+    }
+
+    /// Closes every connection; the write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Every row, sorted by kind and id, with its value as the text that is stored.
+    pub(crate) async fn each(&self, mut each: impl FnMut(StoredRow) -> bool) -> Result<(), RowsError> {
+        use futures::TryStreamExt as _;
+        let mut rows = sqlx::query("SELECT kind, id, value, origin, log_index FROM rows ORDER BY kind, id")
+            .fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            if !each(stored(&row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A remembered position, such as that of the newest snapshot. Hints: whoever uses one checks it against the log.
+    pub(crate) async fn position(&self, name: &str) -> Result<Option<Position>, RowsError> {
+        let row = sqlx::query("SELECT origin, position FROM positions WHERE name = ?1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| {
+            Ok(Position {
+                origin: row.try_get(0)?,
+                size: from_sql(row.try_get(1)?),
+            })
+        })
+        .transpose()
+    }
+
+    pub(crate) async fn set_position(&self, name: &str, position: &Position) -> Result<(), RowsError> {
+        let mut transaction = self.pool.begin().await?;
+        put_position(&mut transaction, name, position).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Writes a whole copy to `path`, as of one moment.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), RowsError> {
+        let text = path
+            .to_str()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        sqlx::query("VACUUM INTO ?1")
+            .bind(text)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn check_whole(&self) -> Result<(), RowsError> {
+        let found: String = sqlx::query("PRAGMA integrity_check(1)")
+            .fetch_one(&self.pool)
+            .await?
+            .try_get(0)?;
+        if found == "ok" {
+            Ok(())
+        } else {
+            Err(RowsError::Corrupt {
+                what: one_line(&found),
+            })
+        }
+    }
+
+    async fn prepare(&self) -> Result<(), RowsError> {
+        let version: i64 = sqlx::query("PRAGMA user_version")
+            .fetch_one(&self.pool)
+            .await?
+            .try_get(0)?;
+        if version != 0 && version != SCHEMA_VERSION {
+            return Err(RowsError::Corrupt {
+                what: format!("its schema has version {version}"),
+            });
+        }
+        let mut transaction = self.pool.begin().await?;
+        for statement in SCHEMA {
+            sqlx::query(statement).execute(&mut *transaction).await?;
+        }
+        sqlx::query("PRAGMA user_version = 1")
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+impl RowStore for SqliteRows {
+    async fn row(&self, kind: &str, id: &str) -> Result<Option<Row>, RowsError> {
+        sqlx::query("SELECT kind, id, value, origin, log_index FROM rows WHERE kind = ?1 AND id = ?2")
+            .bind(kind)
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(|row| stored(&row)?.parse())
+            .transpose()
+    }
+
+    async fn page(&self, kind: &str, after: &str, limit: u32) -> Result<Vec<Row>, RowsError> {
+        sqlx::query(
+            "SELECT kind, id, value, origin, log_index FROM rows WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+        )
+        .bind(kind)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| stored(row)?.parse())
+        .collect()
+    }
+
+    async fn applied(&self) -> Result<Option<Position>, RowsError> {
+        self.position("applied").await
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), RowsError> {
+        let mut transaction = self.pool.begin().await?;
+        for (index, change) in &batch.changes {
+            apply_change(&mut transaction, &batch.applied.origin, *index, change).await?;
+        }
+        put_position(&mut transaction, "applied", &batch.applied).await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// A row whose value is still text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredRow {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) value: String,
+    pub(crate) origin: String,
+    pub(crate) log_index: u64,
+}
+
+impl StoredRow {
+    pub(crate) fn parse(self) -> Result<Row, RowsError> {
+        let Self {
+            kind,
+            id,
+            value,
+            origin,
+            log_index,
+        } = self;
+        match serde_json::from_str(&value) {
+            Ok(value) => Ok(Row {
+                kind,
+                id,
+                value,
+                log_index,
+                origin,
+            }),
+            Err(_) => Err(RowsError::NotCanonical { kind, id }),
+        }
+    }
+}
+
+/// The one text of a value: canonical JSON (RFC 8785).
+pub(crate) fn value_text(kind: &str, id: &str, value: &serde_json::Value) -> Result<String, RowsError> {
+    canonical_json(value)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| RowsError::NotCanonical {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+        })
+}
+
+async fn apply_change(
+    transaction: &mut Transaction<'_, Sqlite>,
+    origin: &str,
+    index: u64,
+    change: &Change,
+) -> Result<(), RowsError> {
+    match change {
+        Change::Put { kind, id, value } => {
+            sqlx::query(
+                "INSERT INTO rows (kind, id, value, origin, log_index) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (kind, id) \
+                 DO UPDATE SET value = excluded.value, origin = excluded.origin, log_index = excluded.log_index",
+            )
+            .bind(kind)
+            .bind(id)
+            .bind(value_text(kind, id, value)?)
+            .bind(origin)
+            .bind(to_sql(index))
+            .execute(&mut **transaction)
+            .await?;
+        }
+        Change::Delete { kind, id } => {
+            sqlx::query("DELETE FROM rows WHERE kind = ?1 AND id = ?2")
+                .bind(kind)
+                .bind(id)
+                .execute(&mut **transaction)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn put_position(
+    transaction: &mut Transaction<'_, Sqlite>,
+    name: &str,
+    position: &Position,
+) -> Result<(), RowsError> {
+    sqlx::query(
+        "INSERT INTO positions (name, origin, position) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (name) DO UPDATE SET origin = excluded.origin, position = excluded.position",
+    )
+    .bind(name)
+    .bind(&position.origin)
+    .bind(to_sql(position.size))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+fn stored(row: &SqliteRow) -> Result<StoredRow, RowsError> {
+    Ok(StoredRow {
+        kind: row.try_get(0)?,
+        id: row.try_get(1)?,
+        value: row.try_get(2)?,
+        origin: row.try_get(3)?,
+        log_index: from_sql(row.try_get(4)?),
+    })
+}
+
+/// SQLite integers are signed; no log has 2^63 entries, and an edited negative one matches no entry.
+fn to_sql(index: u64) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
+
+fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
