@@ -4,7 +4,7 @@
 //! RFC 6962 Merkle tree kept in C2SP tiles under signed checkpoints. Nothing here reads a clock, a file or a
 //! network: time and bytes come in as arguments, verdicts go out as values.
 //!
-//! Start at [`Record`], then [`TileWriter`].
+//! Start at [`Record`], then [`TileWriter`], [`sign_checkpoint`] and [`verify_log`].
 
 mod canonical;
 mod checkpoint;
@@ -17,6 +17,7 @@ mod proof;
 mod record;
 mod tiles;
 mod time;
+mod verify;
 
 pub use self::{
     canonical::{CanonicalError, MAX_DEPTH, canonical_json},
@@ -43,4 +44,5 @@ pub use self::{
         parse_path, root_at, tile_path,
     },
     time::Timestamp,
+    verify::{Problem, Verification, verify_log},
 };

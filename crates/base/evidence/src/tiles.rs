@@ -15,24 +15,26 @@ pub use self::{
     writer::TileWriter,
 };
 
+pub(crate) use self::read::hashes_of_tile;
+
 /// Hashes in a full tile, entries in a full bundle (tlog-tiles, "Merkle Tree").
 pub const FULL_WIDTH: u16 = 256;
 
 /// log2 of [`FULL_WIDTH`].
-const TILE_HEIGHT: u32 = 8;
+pub(crate) const TILE_HEIGHT: u32 = 8;
 
 /// Levels that a tree of `u64` size can have.
-const LEVELS: u8 = 8;
+pub(crate) const LEVELS: u8 = 8;
 
 /// How many hashes of `level` lie in the rightmost, partial tile of a tree with `size` entries; 0 if there is none.
 /// (tlog-tiles, "Partial Tiles": `floor(s / 256**l) mod 256`.)
-fn partial_width(level: u8, size: u64) -> u16 {
+pub(crate) fn partial_width(level: u8, size: u64) -> u16 {
     let row = size.checked_shr(TILE_HEIGHT * u32::from(level)).unwrap_or(0);
     u16::try_from(row % u64::from(FULL_WIDTH)).unwrap_or(0)
 }
 
 /// How many full tiles `level` has in a tree with `size` entries.
-fn full_tiles(level: u8, size: u64) -> u64 {
+pub(crate) fn full_tiles(level: u8, size: u64) -> u64 {
     size.checked_shr(TILE_HEIGHT * (u32::from(level) + 1))
         .unwrap_or(0)
 }
