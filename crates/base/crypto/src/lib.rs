@@ -22,7 +22,7 @@ pub use crate::{
     random::{RandomnessUnavailable, random_array},
     secret::{Passphrase, PassphraseTooShort, SecretBytes},
     sign::{BadKey, BadSignature, SignatureAlgorithm, SigningError, SigningKey, VerifyingKey},
-    spki::NotAPublicKey,
+    spki::{NotAPublicKey, fuzz_public_key},
     stream::{OpenError, OpenReader, ReadAt, SealWriter, fuzz_stream_header, sealed_len},
     x509::{CertificateAuthority, IssueError, ServerCertificate},
 };

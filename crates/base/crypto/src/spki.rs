@@ -5,12 +5,20 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::sign::SignatureAlgorithm;
+use crate::sign::{SignatureAlgorithm, VerifyingKey};
 
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
 /// An ML-DSA-44 key in PEM has 1,858 bytes; nothing longer is worth reading.
 const PEM_MAX: usize = 8192;
+
+const ALL: [SignatureAlgorithm; 5] = [
+    SignatureAlgorithm::Ed25519,
+    SignatureAlgorithm::EcdsaP256Sha256,
+    SignatureAlgorithm::EcdsaP384Sha384,
+    SignatureAlgorithm::EcdsaP521Sha512,
+    SignatureAlgorithm::MlDsa44,
+];
 
 /// The text is not one PEM block `PUBLIC KEY` of a supported algorithm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -48,13 +56,6 @@ fn prefix(algorithm: SignatureAlgorithm) -> &'static [u8] {
 
 /// Which algorithm a SubjectPublicKeyInfo is for, and the key in it.
 pub(crate) fn parse(der: &[u8]) -> Result<(SignatureAlgorithm, Vec<u8>), NotAPublicKey> {
-    const ALL: [SignatureAlgorithm; 5] = [
-        SignatureAlgorithm::Ed25519,
-        SignatureAlgorithm::EcdsaP256Sha256,
-        SignatureAlgorithm::EcdsaP384Sha384,
-        SignatureAlgorithm::EcdsaP521Sha512,
-        SignatureAlgorithm::MlDsa44,
-    ];
     ALL.into_iter()
         .find_map(|algorithm| Some((algorithm, der.strip_prefix(prefix(algorithm))?.to_vec())))
         .ok_or(NotAPublicKey)
@@ -87,4 +88,23 @@ pub(crate) fn from_pem(text: &str) -> Result<Vec<u8>, NotAPublicKey> {
         .ok_or(NotAPublicKey)?;
     let body: String = inner.lines().map(str::trim).collect();
     STANDARD.decode(body).map_err(|_| NotAPublicKey)
+}
+
+/// Fuzz entry: must not panic. Reads `data` as a public key in PEM, and as a raw key of each algorithm.
+pub fn fuzz_public_key(data: &[u8]) {
+    if let Some(key) = std::str::from_utf8(data)
+        .ok()
+        .and_then(|text| VerifyingKey::from_spki_pem(text).ok())
+    {
+        let again = key
+            .to_spki_pem()
+            .ok()
+            .and_then(|text| VerifyingKey::from_spki_pem(&text).ok());
+        assert_eq!(again, Some(key));
+    }
+    for algorithm in ALL {
+        if let Ok(key) = VerifyingKey::new(algorithm, data) {
+            assert_eq!(key.as_bytes(), data);
+        }
+    }
 }

@@ -68,7 +68,7 @@ fn ed25519_refuses_a_second_form_of_s() {
 fn der_integer(digits: &str) -> Vec<u8> {
     let value = bytes(digits);
     let mut value: Vec<u8> = value.into_iter().skip_while(|byte| *byte == 0).collect();
-    if value[0] & 0x80 != 0 {
+    if value.first().is_none_or(|first| first & 0x80 != 0) {
         value.insert(0, 0);
     }
     [vec![0x02, u8::try_from(value.len()).unwrap()], value].concat()
@@ -110,6 +110,10 @@ fn check_ecdsa(algorithm: SignatureAlgorithm, [x, y]: [&str; 2], message: &[u8],
         key.verify(message, &[signature.as_slice(), &[0]].concat()),
         Err(BadSignature)
     );
+    // FIPS 186-5 §6.4.2: r and s are at least 1 and below the order.
+    for [r, s] in [["00", s], [r, "00"], ["00", "00"], [&"ff".repeat(r.len() / 2), s]] {
+        assert_eq!(key.verify(message, &der_signature(r, s)), Err(BadSignature));
+    }
     // The raw form r || s is another format.
     assert_eq!(
         key.verify(message, &[bytes(r), bytes(s)].concat()),
@@ -302,5 +306,26 @@ fn a_signing_key_prints_no_secret() {
         let key = SigningKey::generate(algorithm).unwrap();
         let shown = format!("SigningKey {{ algorithm: {algorithm:?}, private: \"****\" }}");
         assert_eq!(format!("{key:?}"), shown);
+    }
+}
+
+#[test]
+fn mutated_public_keys_do_not_panic() {
+    for algorithm in ALL {
+        let key = SigningKey::generate(algorithm).unwrap().verifying_key();
+        for whole in [key.to_spki_pem().unwrap().into_bytes(), key.as_bytes().to_vec()] {
+            crate::fuzz_public_key(&whole);
+            for round in 0..200u32 {
+                let draw = sha256(&round.to_be_bytes());
+                let at = usize::from(u16::from_be_bytes([draw[0], draw[1]])) % whole.len();
+                let mut data = whole.clone();
+                match draw[2] % 3 {
+                    0 => data.truncate(at),
+                    1 => data[at] ^= draw[3] | 1,
+                    _ => drop(data.splice(at..at, draw)),
+                }
+                crate::fuzz_public_key(&data);
+            }
+        }
     }
 }
