@@ -4,7 +4,8 @@
 //! promised to be there, so a skip is a failure.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::Write as _;
+use std::path::Path;
 
 /// Says that the case `name` cannot run here and why.
 ///
@@ -24,16 +25,42 @@ pub fn skip(name: &str, reason: &str) {
         panic!("nothing may be skipped with STOCKADE_SYSTEM=1, yet: {line}");
     }
     eprintln!("{line}");
-    let Some(list) = std::env::var_os("STOCKADE_SKIPPED") else {
-        return;
-    };
-    // One write in append mode, so that lines of tests that run side by side do not mix.
-    let written = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&list)
-        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-    if let Err(error) = written {
+    if let Some(list) = std::env::var_os("STOCKADE_SKIPPED")
+        && let Err(error) = append(Path::new(&list), &line)
+    {
         panic!("cannot note in {}: {error}", list.display());
+    }
+}
+
+/// One write in append mode, so that lines of tests that run side by side do not mix.
+fn append(list: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(list)?;
+    file.write_all(format!("{line}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_many_tests_stay_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("skipped.txt");
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let list = &list;
+                scope.spawn(move || {
+                    (0..50).for_each(|n| append(list, &format!("SKIPPED {thread}-{n}: none")).unwrap())
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&list).unwrap();
+        let lines: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 200);
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.starts_with("SKIPPED ") && line.ends_with(": none"))
+        );
     }
 }

@@ -78,7 +78,6 @@ fn passed(code: Result<ExitCode, Failure>) -> Result<Count, Failure> {
 struct Run<'c> {
     checkout: &'c Checkout,
     system: bool,
-    target: PathBuf,
     skipped: PathBuf,
 }
 
@@ -91,7 +90,6 @@ impl<'c> Run<'c> {
         Ok(Self {
             checkout,
             system,
-            target,
             skipped,
         })
     }
@@ -131,7 +129,8 @@ impl<'c> Run<'c> {
     }
 
     fn nextest(&self) -> Result<Count, Failure> {
-        let report = self.target.join("nextest").join("whole").join("junit.xml");
+        // nextest keeps its reports in the checkout, wherever cargo builds.
+        let report = self.checkout.root().join("target/nextest/whole/junit.xml");
         // A report of an earlier run must not be taken for this one's.
         if report.exists() {
             std::fs::remove_file(&report).map_err(Failure::of(report.display()))?;
