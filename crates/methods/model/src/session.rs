@@ -69,7 +69,8 @@ impl Session {
     /// Like [`Session::load`], with the graph given away.
     ///
     /// # Cost
-    /// Peak memory is the weights, plus the largest of them, plus what the engine packs for itself, where `graph` was not cloned and its weights come from outside the ONNX file.
+    /// Where `graph` was not cloned and its weights come from outside the ONNX file, peak memory is: in rten the weights and the largest of them; in ONNX Runtime, which keeps its own
+    /// copy, twice the weights and the largest of them. Weights that rten converts (64-bit ones) count in both forms.
     pub fn load_owned(graph: Graph, engine: &EngineChoice, threads: usize) -> Result<Self, LoadError> {
         let threads = threads.max(1);
         let signature = Signature {
