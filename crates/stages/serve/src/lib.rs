@@ -1,1 +1,35 @@
-//! The gateway: one file per phase of a request.
+//! The gateway: real models behind TLS, keys, policies, limits and a log, one file per phase of a request.
+//!
+//! A request goes `accept` -> `identify` -> `authorize` -> `meter` -> `inspect_request` -> `forward` ->
+//! `inspect_response` -> `shape`, with `record` beside them: its admission is durable before its answer leaves. Any
+//! error in a phase is a refusal. The admin listener serves metrics, keys and the state of the gateway.
+//!
+//! Start at [`Gateway`]; then read `phases.rs`, where the phases follow each other.
+
+mod admin;
+mod answer;
+mod config;
+mod gateway;
+mod merged;
+mod metrics;
+mod models;
+mod phases;
+mod shared;
+mod snapshot;
+mod source;
+mod tensors;
+mod tls;
+mod watched;
+
+pub use self::{
+    admin::openapi_json,
+    config::{
+        Bodies, Config, Decimals, EngineConfig, EngineKind, HeadBytes, InvalidBound, InvalidDecimals,
+        InvalidHeadBytes, Limits, Millis, MissingLibrary, ModelConfig, OutputPolicy, PerSecond, RateLimit,
+        Timeouts,
+    },
+    gateway::{BindError, Bound, Gateway, Reload, ReloadError, RunError},
+    models::{LoadedModel, ModelError, ModelSet, ModelSetError},
+    snapshot::ConfigError,
+    tls::TlsError,
+};

@@ -1,0 +1,176 @@
+//! The gateway's configuration: the `[serve]` table of `stockade.toml`.
+//!
+//! Every field has a safe default and unknown fields are refused. Numbers become types here, so that no code below
+//! checks a range again; what depends on a model's signature is checked when a configuration meets its models.
+
+mod bounds;
+mod engine;
+mod limits;
+mod output;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stockade_access::Environment;
+
+pub use self::{
+    bounds::{InvalidBound, Millis, PerSecond},
+    engine::{EngineConfig, EngineKind, MissingLibrary},
+    limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, RateLimit, Timeouts},
+    output::{Decimals, InvalidDecimals, OutputPolicy},
+};
+
+pub(crate) use self::limits::HTTP_DEFAULT_HEADERS;
+
+/// The key under `output` that stands for every role without an entry of its own.
+pub(crate) const DEFAULT_ROLE: &str = "default";
+
+/// How the gateway listens, what it serves and within which bounds.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the gateway's listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address of the admin listener; port 0 takes a free one.
+    pub admin_listen: SocketAddr,
+    /// Further host names and addresses that the leaf certificate covers; the first one names the URLs when the
+    /// listener is bound to every address.
+    pub hosts: Vec<String>,
+    /// Serve the gateway's listener without TLS. Loopback only, and recorded. The admin listener keeps TLS.
+    pub dangerous_plaintext: bool,
+    /// Which engine runs the models.
+    pub engine: EngineConfig,
+    /// Rates, budgets, connections and concurrency.
+    pub limits: Limits,
+    /// How large a request may be.
+    pub bodies: Bodies,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// The models served, by the name in the path.
+    pub models: BTreeMap<String, ModelConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            listen: SocketAddr::new(loopback, 8443),
+            admin_listen: SocketAddr::new(loopback, 8444),
+            hosts: Vec::new(),
+            dangerous_plaintext: false,
+            engine: EngineConfig::default(),
+            limits: Limits::default(),
+            bodies: Bodies::default(),
+            timeouts: Timeouts::default(),
+            models: BTreeMap::new(),
+        }
+    }
+}
+
+/// One model that the gateway serves.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Where the model comes from, such as `vault:digits@1`.
+    pub source: String,
+    /// The environment that the model runs in: `dev`, `test` or `prod`.
+    #[schemars(with = "EnvironmentSchema")]
+    pub environment: Environment,
+    /// What each role may see of an answer. The key `default` stands for roles without an entry; without it they see
+    /// the whole answer. A principal with several roles gets the most restrictive of each part.
+    #[serde(default)]
+    pub output: BTreeMap<String, OutputPolicy>,
+    /// Rate of each principal at this model.
+    #[serde(default)]
+    pub limits: RateLimit,
+    /// Rows (size of the first dimension) that one request may hold.
+    #[serde(default = "default_max_rows")]
+    pub max_rows: std::num::NonZeroU32,
+}
+
+const fn default_max_rows() -> std::num::NonZeroU32 {
+    #[expect(clippy::expect_used, reason = "evaluated by the compiler")]
+    std::num::NonZeroU32::new(4096).expect("not zero")
+}
+
+/// How the schema describes an environment.
+#[derive(JsonSchema)]
+#[schemars(rename = "Environment", rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum EnvironmentSchema {
+    Dev,
+    Test,
+    Prod,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn parse(json: serde_json::Value) -> Result<Config, String> {
+        serde_json::from_value(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_is_a_safe_configuration() {
+        let config = parse(serde_json::json!({})).unwrap();
+        assert_eq!(config, Config::default());
+        assert!(config.listen.ip().is_loopback() && config.admin_listen.ip().is_loopback());
+        assert!(!config.dangerous_plaintext);
+        assert_eq!(config.limits.daily_budget, 100_000);
+        assert!((config.limits.principal.per_second.get() - 200.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_configuration_round_trips() {
+        let text = serde_json::json!({
+            "listen": "127.0.0.1:0",
+            "models": {"digits": {
+                "source": "vault:digits@1", "environment": "prod",
+                "output": {"client": {"top_k": 3, "decimals": 2, "hidden": ["features"]}, "default": {"labels_only": true}},
+            }},
+        });
+        let config = parse(text).unwrap();
+        let again = parse(serde_json::to_value(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+        assert_eq!(config.models["digits"].max_rows.get(), 4096);
+    }
+
+    #[test]
+    fn bad_values_are_refused_at_the_edge() {
+        for bad in [
+            serde_json::json!({"lisen": "127.0.0.1:0"}),
+            serde_json::json!({"limits": {"principal": {"per_second": 0.0}}}),
+            serde_json::json!({"limits": {"principal": {"per_second": -1}}}),
+            serde_json::json!({"timeouts": {"header_ms": 0}}),
+            serde_json::json!({"timeouts": {"header_ms": 99_999_999}}),
+            serde_json::json!({"models": {"m": {"source": "vault:m", "environment": "staging"}}}),
+            serde_json::json!({"models": {"m": {"source": "vault:m", "environment": "dev", "output": {"client": {"decimals": 16}}}}}),
+            serde_json::json!({"models": {"m": {"source": "vault:m", "environment": "dev", "output": {"client": {"top_k": 0}}}}}),
+        ] {
+            assert!(parse(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_schema_names_every_table() {
+        let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+        for field in [
+            "listen",
+            "admin_listen",
+            "dangerous_plaintext",
+            "limits",
+            "bodies",
+            "timeouts",
+            "models",
+        ] {
+            assert!(schema["properties"].get(field).is_some(), "{field}");
+        }
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

@@ -1,0 +1,203 @@
+//! Rates, budgets, sizes and times, with defaults that hold on two cores.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stockade_protocol::oip::BodyLimits;
+
+use super::bounds::{Millis, PerSecond};
+
+/// A rate and how far a caller may run ahead of it.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests per second, in the long run.
+    pub per_second: PerSecond,
+    /// Requests that may come at once.
+    pub burst: NonZeroU32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            per_second: PerSecond::known(200.0),
+            burst: nonzero(100),
+        }
+    }
+}
+
+/// Rates, budgets, connections and concurrency.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Rate of each principal over all models.
+    pub principal: RateLimit,
+    /// Admitted requests of each principal in one UTC day.
+    pub daily_budget: u64,
+    /// Refusals of each principal that get a record of their own; beyond it they are counted together.
+    pub refusal_records: RateLimit,
+    /// Connections open at once on one listener.
+    pub max_connections: NonZeroUsize,
+    /// Connections open at once from one source: an IPv4 address, or an IPv6 /64.
+    pub max_connections_per_source: NonZeroUsize,
+    /// Streams that one HTTP/2 connection may have open.
+    pub max_streams: NonZeroU32,
+    /// Inferences that run at once; absent means one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// Admitted requests that wait for a worker; one more is refused with 503.
+    pub max_queued: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            principal: RateLimit::default(),
+            daily_budget: 100_000,
+            refusal_records: RateLimit {
+                per_second: PerSecond::known(20.0),
+                burst: nonzero(200),
+            },
+            max_connections: nonzero_usize(1024),
+            max_connections_per_source: nonzero_usize(256),
+            max_streams: nonzero(64),
+            workers: None,
+            max_queued: 256,
+        }
+    }
+}
+
+impl Limits {
+    /// How many inferences run at once.
+    pub(crate) fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.workers.unwrap_or_else(cores).get()
+    }
+}
+
+/// What the HTTP layer holds without taking memory for it.
+pub(crate) const HTTP_DEFAULT_HEADERS: usize = 100;
+
+/// How large a request may be.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bodies {
+    /// Bytes of one body.
+    pub max_bytes: NonZeroUsize,
+    /// Bytes of all bodies that are in the gateway at once.
+    pub max_bytes_in_all: NonZeroUsize,
+    /// Tensors of one request.
+    pub max_tensors: NonZeroUsize,
+    /// Elements of all tensors of one request.
+    pub max_elements: NonZeroUsize,
+    /// Header fields of one request.
+    pub max_headers: NonZeroUsize,
+    /// Bytes of one request's head.
+    pub max_head_bytes: HeadBytes,
+}
+
+/// Bytes of a request's head.
+// INVARIANT: from 8,192 (what the HTTP parser needs) to 1 MiB; `try_from` is the only door.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(into = "u32", try_from = "u32")]
+pub struct HeadBytes(#[schemars(range(min = 8192, max = 1_048_576))] u32);
+
+/// The bound of a request's head is too small or too large.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`max_head_bytes` must lie from 8192 to 1048576")]
+pub struct InvalidHeadBytes;
+
+impl TryFrom<u32> for HeadBytes {
+    type Error = InvalidHeadBytes;
+
+    fn try_from(bytes: u32) -> Result<Self, Self::Error> {
+        (8192..=1_048_576)
+            .contains(&bytes)
+            .then_some(Self(bytes))
+            .ok_or(InvalidHeadBytes)
+    }
+}
+
+impl From<HeadBytes> for u32 {
+    fn from(value: HeadBytes) -> Self {
+        value.0
+    }
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self {
+            max_bytes: nonzero_usize(8 << 20),
+            max_bytes_in_all: nonzero_usize(256 << 20),
+            max_tensors: nonzero_usize(64),
+            max_elements: nonzero_usize(2 << 20),
+            max_headers: nonzero_usize(HTTP_DEFAULT_HEADERS),
+            max_head_bytes: HeadBytes(16_384),
+        }
+    }
+}
+
+impl Bodies {
+    /// The bounds that the protocol's parser holds.
+    pub(crate) fn parser_limits(&self) -> BodyLimits {
+        BodyLimits {
+            max_bytes: self.max_bytes.get(),
+            max_tensors: self.max_tensors.get(),
+            max_elements: self.max_elements.get(),
+            ..BodyLimits::default()
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_ms: Millis,
+    /// From the first byte of a request's head to its last.
+    pub header_ms: Millis,
+    /// For a whole body.
+    pub body_ms: Millis,
+    /// Time before the least rate of a body counts.
+    pub body_grace_ms: Millis,
+    /// Least rate of a body, in bytes per second.
+    pub body_bytes_per_second: NonZeroU32,
+    /// A connection without a request is closed after this time.
+    pub idle_ms: Millis,
+    /// For waiting for a worker and running the model.
+    pub inference_ms: Millis,
+    /// For requests in flight when the gateway stops.
+    pub drain_ms: Millis,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake_ms: Millis::known(5_000),
+            header_ms: Millis::known(10_000),
+            body_ms: Millis::known(60_000),
+            body_grace_ms: Millis::known(5_000),
+            body_bytes_per_second: nonzero(1024),
+            idle_ms: Millis::known(75_000),
+            inference_ms: Millis::known(30_000),
+            drain_ms: Millis::known(20_000),
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "called with literals in defaults, which a test builds"
+)]
+const fn nonzero(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(value).expect("not zero")
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "called with literals in defaults, which a test builds"
+)]
+const fn nonzero_usize(value: usize) -> NonZeroUsize {
+    NonZeroUsize::new(value).expect("not zero")
+}

@@ -1,0 +1,462 @@
+//! The gateway as its owner sees it: made, bound, run, reloaded, drained.
+//!
+//! INVARIANT: budgets are rebuilt from the log before a port opens, and what stops the gateway from recording stops it
+//! from serving.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use stockade_access::{Access, PolicySet};
+use stockade_crypto::CertificateAuthority;
+use stockade_evidence::{Control, Decision, Digest, Event, Record, Subject, SubjectKind};
+use stockade_store::{Keeper, OpenError};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::AdminPlane,
+    config::Config,
+    merged,
+    models::ModelSet,
+    phases::{
+        DataPlane,
+        accept::{Connections, Doors, Handler, Protection},
+        meter, record,
+    },
+    shared::Shared,
+    snapshot::{ConfigError, Snapshot},
+    tls::{self, Leaf, TlsError},
+};
+
+/// How often certificates are looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// Time for what was dropped to end, and for the last outcomes to reach the log.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The gateway. Clones share it, so that one may run while another reloads.
+#[derive(Clone, Debug)]
+pub struct Gateway(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    certificates: CertificateAuthority,
+    ports: Mutex<Option<Ports>>,
+    /// Held while a reload is decided, so that two do not cross.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Ports {
+    gateway: Port,
+    admin: Port,
+}
+
+#[derive(Debug)]
+struct Port {
+    listener: TcpListener,
+    leaf: Option<Arc<Leaf>>,
+}
+
+/// Where the gateway listens: URLs without a trailing slash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// The gateway's listener.
+    pub gateway_url: String,
+    /// The admin listener.
+    pub admin_url: String,
+}
+
+/// What a reload brings. All of it takes effect, or nothing.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// The new configuration.
+    pub config: Config,
+    /// The new policies.
+    pub policies: PolicySet,
+    /// The models that the configuration names, loaded.
+    pub models: ModelSet,
+}
+
+/// The gateway could not open its ports.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The day's use could not be read from the log.
+    #[error("the budgets could not be rebuilt from the log")]
+    Budgets(#[from] OpenError),
+    /// A port could not be taken.
+    #[error("`{listen}` cannot be listened on\nhint: another process may use it; port 0 takes a free one")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The start could not be recorded.
+    #[error("the start cannot be recorded, so nothing is served")]
+    Unrecorded,
+}
+
+/// A reload was refused; everything is as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration cannot be served.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting that binds at start has changed.
+    #[error("`{setting}` binds at start\nhint: restart to change it")]
+    NeedsRestart {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The reload could not be recorded.
+    #[error("the reload cannot be recorded, so it does not take effect")]
+    Unrecorded,
+}
+
+/// The gateway could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// `bind` was not called, or the gateway ran already.
+    #[error("the gateway's ports are not open")]
+    NotBound,
+    /// The listeners could not be handed to the runtime.
+    #[error("the listeners cannot be used")]
+    Listeners(#[from] io::Error),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The end could not be recorded.
+    #[error("the gateway stopped, and that cannot be recorded")]
+    Unrecorded,
+}
+
+impl Gateway {
+    /// A gateway for this configuration and these models. Nothing is open yet.
+    pub fn new(
+        config: Config,
+        access: Arc<Access>,
+        keeper: Keeper,
+        models: &ModelSet,
+        certificates: CertificateAuthority,
+    ) -> Result<Self, ConfigError> {
+        let snapshot = Snapshot::new(config, models)?;
+        let shared = Arc::new(Shared::new(keeper, access, snapshot));
+        let (ports, reloading) = (Mutex::new(None), tokio::sync::Mutex::new(()));
+        Ok(Self(Arc::new(Inner {
+            shared,
+            certificates,
+            ports,
+            reloading,
+        })))
+    }
+
+    /// Rebuilds the budgets, opens both ports and records the start. Connections wait until [`Gateway::run`].
+    pub async fn bind(&self) -> Result<Bound, BindError> {
+        let shared = &self.0.shared;
+        let keeper = &shared.keeper;
+        meter::rebuild(keeper, keeper.now()).await?;
+        let live = shared.live.load_full();
+        let config = &live.config;
+        let (gateway, gateway_url) = self.open(config.listen, &config.hosts, !config.dangerous_plaintext)?;
+        let (admin, admin_url) = self.open(config.admin_listen, &config.hosts, true)?;
+        let models: Vec<String> = live
+            .models()
+            .map(|model| format!("{}@{}", model.name(), model.version()))
+            .collect();
+        let fill = |record: Record| {
+            record
+                .with("gateway_url", gateway_url.as_str())
+                .with("admin_url", admin_url.as_str())
+                .with("dangerous_plaintext", config.dangerous_plaintext)
+                .with("models", models)
+                .with("policies", shared.access.policies().digest().to_string())
+                .with("config", config_digest(config).to_string())
+        };
+        shared
+            .recorder
+            .system(Event::GatewayStarted, record::server(), fill)
+            .await
+            .map_err(|_| BindError::Unrecorded)?;
+        *self.0.ports.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ports { gateway, admin });
+        Ok(Bound {
+            gateway_url,
+            admin_url,
+        })
+    }
+
+    /// Serves until `shutdown` resolves; then takes nothing new, finishes what is in flight within the drain's time,
+    /// flushes the outcomes and records the stop.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let ports = self.0.ports.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Ports { gateway, admin } = ports.ok_or(RunError::NotBound)?;
+        let shared = self.0.shared.clone();
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let leaves: Vec<Arc<Leaf>> = [&gateway, &admin]
+            .into_iter()
+            .filter_map(|port| port.leaf.clone())
+            .collect();
+        let data_plane = Arc::new(DataPlane(shared.clone()));
+        let admin_plane = Arc::new(AdminPlane::new(shared.clone()));
+        let doors = (shared.doors.clone(), shared.admin_doors.clone());
+        self.listen(&mut tasks, gateway, data_plane, doors.0, (&stop, &kill))?;
+        self.listen(&mut tasks, admin, admin_plane, doors.1, (&stop, &kill))?;
+        tasks.spawn(follow_changes(shared.clone(), stop.clone()));
+        tasks.spawn(renew(
+            shared.clone(),
+            leaves,
+            self.0.certificates.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(flush_merged(shared.clone(), stop.clone()));
+        shared.set_serving(true);
+        shutdown.await;
+        shared.set_serving(false);
+        self.drain(tasks, &stop, &kill).await
+    }
+
+    /// Puts a new configuration, policies and models in force, or keeps all of the old and says why. Either is recorded.
+    pub async fn reload(&self, reload: Reload) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.0.reloading.lock().await;
+        let Reload {
+            config,
+            policies,
+            models,
+        } = reload;
+        let snapshot = match self.prepare(config, &models) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.refuse_reload(&error.to_string()).await;
+                return Err(error);
+            }
+        };
+        let shared = &self.0.shared;
+        let fill = |record: Record| {
+            record
+                .with("policies", policies.digest().to_string())
+                .with("config", config_digest(&snapshot.config).to_string())
+        };
+        let subject = Subject::new(SubjectKind::Configuration, "serve");
+        shared
+            .recorder
+            .system(Event::ConfigReloaded, subject, fill)
+            .await
+            .map_err(|_| ReloadError::Unrecorded)?;
+        // Policies first: a new model is never served under policies that do not know it.
+        shared.access.replace_policies(policies);
+        shared.live.store(Arc::new(snapshot));
+        shared.metrics.reload(true);
+        Ok(())
+    }
+
+    /// Records that new configuration or policies could not even be read; everything stays as it is. `reason` is an
+    /// error of ours about a file of the operator.
+    pub async fn refuse_reload(&self, reason: &str) {
+        const REASON_MAX: usize = 2000;
+        let reason: String = reason.chars().take(REASON_MAX).collect();
+        tracing::warn!(reason, "a reload was refused; the old configuration stays");
+        let shared = &self.0.shared;
+        shared.metrics.reload(false);
+        let fill = |record: Record| {
+            record
+                .under(Control::AccessControl)
+                .deciding(Decision::Refused {
+                    code: "invalid_configuration".to_owned(),
+                    policies: Vec::new(),
+                })
+                .with("reason", reason)
+        };
+        let subject = Subject::new(SubjectKind::Configuration, "serve");
+        // Nothing changes either way; the warning above stays when the log takes no record.
+        let _ = shared.recorder.system(Event::ConfigRefused, subject, fill).await;
+    }
+
+    fn prepare(&self, config: Config, models: &ModelSet) -> Result<Snapshot, ReloadError> {
+        let live = self.0.shared.live.load();
+        let old = &live.config;
+        let fixed = [
+            ("listen", old.listen != config.listen),
+            ("admin_listen", old.admin_listen != config.admin_listen),
+            ("hosts", old.hosts != config.hosts),
+            (
+                "dangerous_plaintext",
+                old.dangerous_plaintext != config.dangerous_plaintext,
+            ),
+            (
+                "limits.max_connections",
+                old.limits.max_connections != config.limits.max_connections,
+            ),
+            (
+                "limits.max_connections_per_source",
+                old.limits.max_connections_per_source != config.limits.max_connections_per_source,
+            ),
+            ("limits.workers", old.limits.workers != config.limits.workers),
+            (
+                "limits.max_queued",
+                old.limits.max_queued != config.limits.max_queued,
+            ),
+            (
+                "bodies.max_bytes_in_all",
+                old.bodies.max_bytes_in_all != config.bodies.max_bytes_in_all,
+            ),
+        ];
+        if let Some((setting, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
+            return Err(ReloadError::NeedsRestart { setting });
+        }
+        Ok(Snapshot::new(config, models)?)
+    }
+
+    fn open(
+        &self,
+        listen: SocketAddr,
+        hosts: &[String],
+        protected: bool,
+    ) -> Result<(Port, String), BindError> {
+        let failed = |source| BindError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        let hosts = tls::hosts(listen, hosts);
+        let url = tls::url(if protected { "https" } else { "http" }, &hosts, port);
+        let now = self.0.shared.keeper.now();
+        let leaf = if protected {
+            Some(Arc::new(Leaf::new(&self.0.certificates, hosts, now)?))
+        } else {
+            None
+        };
+        Ok((Port { listener, leaf }, url))
+    }
+
+    fn listen<H: Handler>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        port: Port,
+        handler: Arc<H>,
+        doors: Arc<Doors>,
+        (stop, kill): (&CancellationToken, &CancellationToken),
+    ) -> Result<(), RunError> {
+        let protection = match port.leaf {
+            Some(leaf) => Protection::Tls(TlsAcceptor::from(tls::server_config(leaf)?)),
+            None => Protection::DangerousPlaintext,
+        };
+        let shared = &self.0.shared;
+        let connections = Arc::new(Connections {
+            handler,
+            protection,
+            doors,
+            live: shared.live.clone(),
+            merged: shared.merged.clone(),
+            tracker: shared.trackers.requests.clone(),
+            stop: stop.clone(),
+            kill: kill.clone(),
+        });
+        tasks.spawn(connections.accept(tokio::net::TcpListener::from_std(port.listener)?));
+        Ok(())
+    }
+
+    async fn drain(
+        &self,
+        mut tasks: JoinSet<()>,
+        stop: &CancellationToken,
+        kill: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let shared = &self.0.shared;
+        let trackers = &shared.trackers;
+        let within = shared.live.load().config.timeouts.drain_ms.get();
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        trackers.requests.close();
+        let finished = timeout(within, trackers.requests.wait()).await.is_ok();
+        kill.cancel();
+        if !finished {
+            tracing::warn!("requests were still in flight when the drain's time was over");
+            let _ = timeout(LAST_WORDS, trackers.requests.wait()).await;
+        }
+        for tracker in [&trackers.engine, &trackers.outcomes] {
+            tracker.close();
+            let _ = timeout(LAST_WORDS, tracker.wait()).await;
+        }
+        shared.recorder.merged(&shared.merged).await;
+        shared
+            .recorder
+            .system(Event::GatewayStopped, record::server(), |record| {
+                record.with("drained", finished)
+            })
+            .await
+            .map_err(|_| RunError::Unrecorded)
+    }
+}
+
+/// Takes changes of principals and keys over as soon as they are applied.
+async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.keeper.changes();
+    loop {
+        if let Err(error) = shared.access.refresh().await {
+            // `Access` accepts no key until it could read again.
+            tracing::error!(%error, "principals and keys could not be read");
+            if stop
+                .run_until_cancelled(tokio::time::sleep(Duration::from_millis(200)))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            continue;
+        }
+        match stop.run_until_cancelled(changes.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+/// Renews the leaf certificates, under the authority now in the key provider: it may have been rotated.
+async fn renew(
+    shared: Arc<Shared>,
+    leaves: Vec<Arc<Leaf>>,
+    first: CertificateAuthority,
+    stop: CancellationToken,
+) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(RENEW_EVERY))
+        .await
+        .is_some()
+    {
+        let authority = shared
+            .keeper
+            .keys()
+            .certificate_authority()
+            .unwrap_or_else(|_| first.clone());
+        for leaf in &leaves {
+            match leaf.renew(&authority, shared.keeper.now()) {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("a server certificate was renewed"),
+                Err(error) => tracing::error!(%error, "a server certificate could not be renewed"),
+            }
+        }
+    }
+}
+
+async fn flush_merged(shared: Arc<Shared>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(merged::WINDOW))
+        .await
+        .is_some()
+    {
+        shared.recorder.merged(&shared.merged).await;
+    }
+}
+
+/// What the configuration is. Secrets are not part of it.
+fn config_digest(config: &Config) -> Digest {
+    Digest::sha256(&serde_json::to_vec(config).unwrap_or_default())
+}

@@ -1,0 +1,293 @@
+//! The models that the gateway serves: loaded elsewhere, joined with their configuration here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stockade_access::Environment;
+use stockade_evidence::{Digest, Subject, SubjectKind};
+use stockade_model::{DataType, Labels, Session, Signature};
+use stockade_protocol::oip::Name;
+
+use crate::{
+    config::{DEFAULT_ROLE, ModelConfig, OutputPolicy},
+    phases::shape,
+};
+
+/// A model in its engine. The binary takes it out of the vault and hands it over; the gateway opens no artifact.
+#[derive(Clone, Debug)]
+pub struct LoadedModel {
+    /// The name in paths, policies and records.
+    pub name: String,
+    /// The artifact's version.
+    pub version: u64,
+    /// The artifact's digest: what a record names.
+    pub digest: Digest,
+    /// The model, ready to run.
+    pub session: Arc<Session>,
+    /// A classifier's classes, in the order of its scores.
+    pub labels: Option<Labels>,
+    /// The environment that it runs in.
+    pub environment: Environment,
+}
+
+/// Loaded models by name.
+// INVARIANT: each key is its model's name and a name that a path can hold; `new` is the only door.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSet(BTreeMap<String, Arc<LoadedModel>>);
+
+/// The models handed over cannot be served together.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ModelSetError {
+    /// Two models have one name.
+    #[error("two models are named `{name}`")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A name that no path can hold.
+    #[error("`{name}` is not a model name\nhint: use letters, digits, `.`, `_` and `-`, at most 128 of them")]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
+
+impl ModelSet {
+    /// The set of these models.
+    pub fn new(models: impl IntoIterator<Item = LoadedModel>) -> Result<Self, ModelSetError> {
+        let mut set = BTreeMap::new();
+        for model in models {
+            let name = model.name.clone();
+            if Name::parse(&name).is_none() {
+                return Err(ModelSetError::Name { name });
+            }
+            if set.insert(name.clone(), Arc::new(model)).is_some() {
+                return Err(ModelSetError::Duplicate { name });
+            }
+        }
+        Ok(Self(set))
+    }
+
+    /// How many models there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<LoadedModel>> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+}
+
+/// A model with the configuration it is served under.
+#[derive(Clone, Debug)]
+pub(crate) struct ServedModel {
+    loaded: Arc<LoadedModel>,
+    config: ModelConfig,
+    whole: OutputPolicy,
+}
+
+/// A model's configuration does not fit the model.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    /// The configured environment is not the model's.
+    #[error("the model `{model}` is configured for `{configured}` and was loaded for `{loaded}`")]
+    Environment {
+        /// The model.
+        model: String,
+        /// The environment in the configuration.
+        configured: Environment,
+        /// The environment it was loaded for.
+        loaded: Environment,
+    },
+    /// A policy hides an output that does not exist: probably a misspelt name, which would leave it visible.
+    #[error(
+        "the model `{model}` has no output `{output}` to hide from the role `{role}`\nhint: `stockade model show` lists its outputs"
+    )]
+    NoSuchOutput {
+        /// The model.
+        model: String,
+        /// The role.
+        role: String,
+        /// The name that is not an output.
+        output: String,
+    },
+    /// Nothing is left for a role to see.
+    #[error(
+        "every output of the model `{model}` is hidden from the role `{role}`\nhint: forbid `model.infer` by a policy instead"
+    )]
+    NothingVisible {
+        /// The model.
+        model: String,
+        /// The role.
+        role: String,
+    },
+    /// A policy on scores meets outputs that have none in rows.
+    #[error(
+        "`{part}` for the role `{role}` needs rows of scores, which the output `{output}` of the model `{model}` does not have\nhint: hide that output"
+    )]
+    NoScores {
+        /// The model.
+        model: String,
+        /// The role.
+        role: String,
+        /// `labels_only` or `top_k`.
+        part: &'static str,
+        /// The output.
+        output: String,
+    },
+    /// An input's type cannot be sent.
+    #[error(
+        "the input `{input}` of the model `{model}` is {data_type}, which JSON cannot carry\nhint: export the model with FP32 inputs"
+    )]
+    HalfPrecisionInput {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// Its type.
+        data_type: DataType,
+    },
+}
+
+impl ServedModel {
+    pub(crate) fn new(loaded: Arc<LoadedModel>, config: ModelConfig) -> Result<Self, ModelError> {
+        let served = Self {
+            loaded,
+            config,
+            whole: OutputPolicy::default(),
+        };
+        if served.config.environment != served.loaded.environment {
+            return Err(ModelError::Environment {
+                model: served.loaded.name.clone(),
+                configured: served.config.environment,
+                loaded: served.loaded.environment,
+            });
+        }
+        for input in &served.signature().inputs {
+            if matches!(input.data_type, DataType::F16 | DataType::BF16) {
+                return Err(ModelError::HalfPrecisionInput {
+                    model: served.loaded.name.clone(),
+                    input: input.name.clone(),
+                    data_type: input.data_type,
+                });
+            }
+        }
+        for (role, policy) in &served.config.output {
+            served.check(role, policy)?;
+        }
+        Ok(served)
+    }
+
+    /// Whether the policy means something for this model: a misspelt name must not leave an output visible.
+    fn check(&self, role: &str, policy: &OutputPolicy) -> Result<(), ModelError> {
+        let (model, role) = (|| self.loaded.name.clone(), || role.to_owned());
+        let outputs = &self.signature().outputs;
+        if let Some(output) = policy
+            .hidden
+            .iter()
+            .find(|name| outputs.iter().all(|spec| spec.name != **name))
+        {
+            return Err(ModelError::NoSuchOutput {
+                model: model(),
+                role: role(),
+                output: output.clone(),
+            });
+        }
+        if shape::visible_outputs(
+            self.signature(),
+            None,
+            &OutputPolicy {
+                labels_only: false,
+                ..policy.clone()
+            },
+        )
+        .is_empty()
+        {
+            return Err(ModelError::NothingVisible {
+                model: model(),
+                role: role(),
+            });
+        }
+        let no_scores = |part, output: &str| ModelError::NoScores {
+            model: model(),
+            role: role(),
+            part,
+            output: output.to_owned(),
+        };
+        if policy.labels_only && shape::score_output(self.signature(), policy).is_none() {
+            let first = outputs.first().map_or("", |spec| spec.name.as_str());
+            return Err(no_scores("labels_only", first));
+        }
+        let flat = |spec: &&stockade_model::TensorSpec| {
+            crate::tensors::is_float(spec.data_type)
+                && spec.shape.len() < 2
+                && !policy.hidden.contains(&spec.name)
+        };
+        match outputs.iter().find(flat) {
+            Some(spec) if policy.top_k.is_some() && !policy.labels_only => {
+                Err(no_scores("top_k", &spec.name))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.loaded.name
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.loaded.version
+    }
+
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.loaded.digest
+    }
+
+    pub(crate) fn environment(&self) -> Environment {
+        self.loaded.environment
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.loaded.session
+    }
+
+    pub(crate) fn signature(&self) -> &Signature {
+        self.loaded.session.signature()
+    }
+
+    pub(crate) fn labels(&self) -> Option<&Labels> {
+        self.loaded.labels.as_ref()
+    }
+
+    pub(crate) const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The model as a record names it.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            version: Some(self.loaded.version),
+            digest: Some(self.loaded.digest),
+            ..Subject::new(SubjectKind::Artifact, self.loaded.name.clone())
+        }
+    }
+
+    pub(crate) fn output_of_role(&self, role: &str) -> &OutputPolicy {
+        self.config
+            .output
+            .get(role)
+            .unwrap_or_else(|| self.output_of_default_role())
+    }
+
+    pub(crate) fn output_of_default_role(&self) -> &OutputPolicy {
+        self.config.output.get(DEFAULT_ROLE).unwrap_or(&self.whole)
+    }
+}

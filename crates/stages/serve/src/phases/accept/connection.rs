@@ -1,0 +1,280 @@
+//! One listener's connections: handshake, HTTP/1.1 or HTTP/2 as ALPN says, a watch over idleness and slow heads, and
+//! the drain.
+
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use stockade_evidence::RecordId;
+use stockade_protocol::{ErrorCode, error_body};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    activity::{Activity, State},
+    doors::{Doors, Entered},
+};
+use crate::{
+    answer::{Answer, REQUEST_ID},
+    config::{Bodies, HTTP_DEFAULT_HEADERS, Timeouts},
+    merged::{MergedRefusals, Refused},
+    phases::record,
+    snapshot::Live,
+    source::Source,
+    watched::Watched,
+};
+
+/// Time that a connection has to end by itself once it is asked to.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Pause after the operating system gave no connection (out of file descriptors, say).
+const BREATH: Duration = Duration::from_millis(50);
+
+/// How a listener is protected.
+pub(crate) enum Protection {
+    /// TLS 1.3.
+    Tls(TlsAcceptor),
+    /// Nothing: loopback only, by explicit and recorded choice.
+    DangerousPlaintext,
+}
+
+/// What answers requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        source: Source,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Answer> + Send + 'static;
+}
+
+/// The connections of one listener.
+pub(crate) struct Connections<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) protection: Protection,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) merged: Arc<MergedRefusals>,
+    /// Every connection and its streams.
+    pub(crate) tracker: TaskTracker,
+    /// No more connections and requests; finish what runs.
+    pub(crate) stop: CancellationToken,
+    /// Drop what still runs.
+    pub(crate) kill: CancellationToken,
+}
+
+/// Why the watch over a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Closed,
+    HeadLate,
+    Dropped,
+}
+
+/// The socket as hyper reads it.
+type Io<S> = TokioIo<Watched<S>>;
+
+impl<H: Handler> Connections<H> {
+    /// Accepts until told to stop.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((socket, address)) = accepted else {
+                tokio::time::sleep(BREATH).await;
+                continue;
+            };
+            let source = Source::new(address.ip());
+            match self.doors.enter(source) {
+                Ok(entered) => {
+                    self.tracker
+                        .spawn(self.clone().connection(socket, source, entered));
+                }
+                Err(reason) => self.refused(reason, source),
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, socket: TcpStream, source: Source, entered: Entered) {
+        let _ = socket.set_nodelay(true);
+        let live = self.live.load();
+        let (timeouts, bodies) = (&live.config.timeouts, &live.config.bodies);
+        let streams = live.config.limits.max_streams.get();
+        match &self.protection {
+            Protection::DangerousPlaintext => self.http1(socket, source, timeouts, bodies).await,
+            Protection::Tls(acceptor) => {
+                let handshake = tokio::time::timeout(timeouts.handshake_ms.get(), acceptor.accept(socket));
+                let accepted = tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    accepted = handshake => accepted,
+                };
+                match accepted {
+                    Err(_) => self.refused("tls_handshake_late", source),
+                    Ok(Err(_)) => self.refused("tls_handshake_failed", source),
+                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        Box::pin(self.http2(stream, source, timeouts, bodies, streams)).await;
+                    }
+                    Ok(Ok(stream)) => self.http1(stream, source, timeouts, bodies).await,
+                }
+            }
+        }
+        drop(entered);
+    }
+
+    async fn http1<S>(&self, socket: S, source: Source, timeouts: &Timeouts, bodies: &Bodies)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let activity = Arc::new(Activity::new());
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_header_size(head_bytes(bodies));
+        // Asking for the number that is there anyway would cost an allocation per request.
+        if bodies.max_headers.get() != HTTP_DEFAULT_HEADERS {
+            builder.max_headers(bodies.max_headers.get());
+        }
+        let mut connection =
+            builder.serve_connection(watched(socket, &activity), self.service(source, activity.clone()));
+        let (head, idle) = (timeouts.header_ms.get(), timeouts.idle_ms.get());
+        let end = self
+            .watch(Pin::new(&mut connection), &activity, Some(head), idle)
+            .await;
+        if end == End::HeadLate {
+            self.refused("slow_head", source);
+            let socket = connection.into_parts().io.into_inner();
+            let _ = tokio::time::timeout(GOODBYE, say_timeout(socket)).await;
+        }
+    }
+
+    async fn http2<S>(&self, socket: S, source: Source, timeouts: &Timeouts, bodies: &Bodies, streams: u32)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let activity = Arc::new(Activity::new());
+        let mut builder = hyper::server::conn::http2::Builder::new(Tracked(self.tracker.clone()));
+        let idle = timeouts.idle_ms.get();
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(streams)
+            .max_header_list_size(bodies.max_head_bytes.into())
+            .keep_alive_interval(idle)
+            .keep_alive_timeout(GOODBYE);
+        let connection =
+            builder.serve_connection(watched(socket, &activity), self.service(source, activity.clone()));
+        let connection = std::pin::pin!(connection);
+        self.watch(connection, &activity, None, idle).await;
+    }
+
+    /// Drives a connection until it ends, is late, is idle, or is told to stop.
+    async fn watch<C: GracefulConnection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        activity: &Activity,
+        head: Option<Duration>,
+        idle: Duration,
+    ) -> End {
+        let mut leaving = false;
+        loop {
+            let wait = match activity.state(head, idle) {
+                State::Fine(wait) => wait,
+                State::HeadLate => return End::HeadLate,
+                State::Idle if leaving => return End::Dropped,
+                State::Idle => {
+                    connection.as_mut().graceful_shutdown();
+                    leaving = true;
+                    GOODBYE
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return End::Closed,
+                () = self.kill.cancelled() => return End::Dropped,
+                () = self.stop.cancelled(), if !leaving => {
+                    connection.as_mut().graceful_shutdown();
+                    leaving = true;
+                }
+                () = tokio::time::sleep(if leaving { wait.min(GOODBYE) } else { wait }) => {
+                    if leaving && !activity.is_busy() {
+                        return End::Dropped;
+                    }
+                }
+            }
+        }
+    }
+
+    fn service(
+        &self,
+        source: Source,
+        activity: Arc<Activity>,
+    ) -> impl hyper::service::Service<
+        Request<Incoming>,
+        Response = Answer,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<H> {
+        let handler = self.handler.clone();
+        service_fn(move |request| {
+            let (handler, activity) = (handler.clone(), activity.clone());
+            async move {
+                let _in_flight = activity.request();
+                Ok(handler.answer(source, request).await)
+            }
+        })
+    }
+
+    fn refused(&self, reason: &'static str, source: Source) {
+        tracing::debug!(phase = "accept", reason, "a connection was refused");
+        self.merged.count(reason, Refused::From(source.prefix()), 1);
+    }
+}
+
+fn watched<S>(socket: S, activity: &Arc<Activity>) -> Io<S> {
+    TokioIo::new(Watched::new(socket, activity.clone()))
+}
+
+fn head_bytes(bodies: &Bodies) -> usize {
+    usize::try_from(u32::from(bodies.max_head_bytes)).unwrap_or(usize::MAX)
+}
+
+/// RFC 9110 section 15.5.9, by hand: no head came, so there is no request for the HTTP layer to answer.
+async fn say_timeout<S: AsyncWrite + Unpin>(mut socket: S) {
+    let id = record::fresh_id().unwrap_or(RecordId::new([0; 16])).to_string();
+    let body = error_body(
+        ErrorCode::Timeout,
+        "the request's head did not arrive in time",
+        &id,
+    );
+    let head = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n{REQUEST_ID}: {id}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    if socket.write_all(head.as_bytes()).await.is_ok() && socket.write_all(&body).await.is_ok() {
+        let _ = socket.shutdown().await;
+    }
+}
+
+/// Runs the tasks of HTTP/2 streams where the drain waits for them.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

@@ -1,0 +1,214 @@
+//! The last phase in name, beside all others in time: what was decided goes into the log (control 36).
+//!
+//! The admission record of a request is durable before its answer leaves, and its id is the request's id. The outcome
+//! follows without delaying anybody. If the log cannot take a record, nothing is answered.
+//! INVARIANT: no text that a client chose is in any record: names are those of served models and verified principals.
+
+use std::{sync::Arc, time::Duration};
+
+use stockade_access::{Action, Identity, PrincipalId};
+use stockade_evidence::{Actor, Control, Decision, Event, Record, RecordId, Subject, SubjectKind};
+use stockade_store::Keeper;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    answer::Refusal,
+    merged::{MergedRefusals, Refused},
+};
+
+/// Outcome records on their way at once; beyond it requests wait for the log.
+const OUTCOMES_MAX: usize = 4096;
+
+/// Writes the gateway's records.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    keeper: Keeper,
+    tracker: TaskTracker,
+    outcomes: Arc<Semaphore>,
+}
+
+/// What an admission record says.
+#[derive(Debug)]
+pub(crate) struct Admission<'a> {
+    pub(crate) request_id: RecordId,
+    pub(crate) who: &'a Identity,
+    pub(crate) action: Action,
+    pub(crate) subject: Subject,
+    pub(crate) policies: Vec<String>,
+    /// Bytes of the body; bodies are not stored.
+    pub(crate) body_bytes: usize,
+    /// Rows of the first input.
+    pub(crate) rows: u64,
+}
+
+/// How an admitted request ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) request_id: RecordId,
+    pub(crate) who: PrincipalId,
+    pub(crate) subject: Subject,
+    pub(crate) status: u16,
+    /// The error code, where the answer was one.
+    pub(crate) code: Option<&'static str>,
+    pub(crate) duration: Duration,
+    pub(crate) rows: u64,
+    /// The output policy that shaped the answer.
+    pub(crate) output: Option<String>,
+}
+
+impl Recorder {
+    pub(crate) fn new(keeper: Keeper, tracker: TaskTracker) -> Self {
+        Self {
+            keeper,
+            tracker,
+            outcomes: Arc::new(Semaphore::new(OUTCOMES_MAX)),
+        }
+    }
+
+    /// Makes an admission durable.
+    pub(crate) async fn admit(&self, admission: Admission<'_>) -> Result<(), Refusal> {
+        let record = Record::new(
+            self.keeper.now(),
+            admission.request_id,
+            Event::RequestAdmitted,
+            actor(&admission.who.principal.id),
+        )
+        .about(admission.subject)
+        .under(Control::AuditLog)
+        .deciding(Decision::Allowed {
+            policies: admission.policies,
+        })
+        .with("action", admission.action.name())
+        .with("key_prefix", admission.who.key_prefix.as_str())
+        .with("body_bytes", admission.body_bytes as u64)
+        .with("rows", admission.rows);
+        self.append(record).await
+    }
+
+    /// Sends the outcome on its way. It waits only while thousands of outcomes are under way.
+    pub(crate) async fn outcome(&self, outcome: Outcome) {
+        let Ok(permit) = self.outcomes.clone().acquire_owned().await else {
+            return;
+        };
+        let keeper = self.keeper.clone();
+        self.tracker.spawn(async move {
+            let Ok(id) = fresh_id() else { return };
+            let mut record = Record::new(keeper.now(), id, Event::RequestOutcome, actor(&outcome.who))
+                .about(outcome.subject)
+                .under(Control::AuditLog)
+                .with("request_id", outcome.request_id.to_string())
+                .with("status", outcome.status)
+                .with("duration_us", micros(outcome.duration))
+                .with("rows", outcome.rows);
+            if let Some(code) = outcome.code {
+                record = record.with("code", code);
+            }
+            if let Some(output) = outcome.output {
+                record = record
+                    .with("output_policy", output)
+                    .with("output_control", Control::OutputShaping.name());
+            }
+            if let Err(error) = keeper.append(record).await {
+                tracing::error!(phase = "record", %error, "an outcome could not be recorded");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Makes the refusal of an identified request durable.
+    pub(crate) async fn refuse(
+        &self,
+        request_id: RecordId,
+        who: &Identity,
+        subject: Subject,
+        refusal: &Refusal,
+    ) -> Result<(), Refusal> {
+        let record = Record::new(
+            self.keeper.now(),
+            request_id,
+            Event::RequestRefused,
+            actor(&who.principal.id),
+        )
+        .about(subject)
+        .under(refusal.control)
+        .deciding(Decision::Refused {
+            code: refusal.code.as_str().to_owned(),
+            policies: refusal.policies.clone(),
+        })
+        .with("key_prefix", who.key_prefix.as_str());
+        self.append(record).await
+    }
+
+    /// Writes what was counted together. What the log does not take is counted on.
+    pub(crate) async fn merged(&self, merged: &MergedRefusals) {
+        for ((reason, who), count) in merged.take() {
+            let Ok(id) = fresh_id() else { return };
+            let (actor, source) = match &who {
+                Refused::From(prefix) => (Actor::Unidentified {}, prefix.to_string()),
+                Refused::Principal(id) => (actor(id), "principal".to_owned()),
+                Refused::Others => (Actor::Unidentified {}, "others".to_owned()),
+            };
+            let record = Record::new(self.keeper.now(), id, Event::RequestsRefused, actor)
+                .about(server())
+                .under(Control::AccessControl)
+                .deciding(Decision::Refused {
+                    code: reason.to_owned(),
+                    policies: Vec::new(),
+                })
+                .with("source", source)
+                .with("count", count)
+                .with("window_s", crate::merged::WINDOW.as_secs());
+            if self.append(record).await.is_err() {
+                merged.count(reason, who, count);
+            }
+        }
+    }
+
+    /// An event of the gateway itself.
+    pub(crate) async fn system(
+        &self,
+        event: Event,
+        subject: Subject,
+        fill: impl FnOnce(Record) -> Record,
+    ) -> Result<(), Refusal> {
+        let id = fresh_id()?;
+        self.append(fill(
+            Record::new(self.keeper.now(), id, event, Actor::System {}).about(subject),
+        ))
+        .await
+    }
+
+    async fn append(&self, record: Record) -> Result<(), Refusal> {
+        match self.keeper.append(record).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(phase = "record", %error, "the log takes no record");
+                Err(Refusal::unrecorded())
+            }
+        }
+    }
+}
+
+/// The server as a subject.
+pub(crate) fn server() -> Subject {
+    Subject::new(SubjectKind::Server, "gateway")
+}
+
+/// A random id for a request or a record.
+pub(crate) fn fresh_id() -> Result<RecordId, Refusal> {
+    stockade_crypto::random_array()
+        .map(RecordId::new)
+        .map_err(|_| Refusal::internal())
+}
+
+fn actor(who: &PrincipalId) -> Actor {
+    Actor::Principal { id: who.to_string() }
+}
+
+fn micros(duration: Duration) -> u64 {
+    // RFC 8785 carries integers up to 2^53 exactly: 285 years of microseconds.
+    u64::try_from(duration.as_micros())
+        .unwrap_or(u64::MAX)
+        .min(1 << 53)
+}

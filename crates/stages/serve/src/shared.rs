@@ -1,0 +1,196 @@
+//! What both listeners share: the one state behind every request.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use stockade_access::{Access, Identity};
+use stockade_evidence::{RecordId, Subject};
+use stockade_store::{
+    Keeper,
+    log::{BudgetLevel, LogHealth},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    answer::{Answer, Refusal},
+    merged::{MergedRefusals, Refused},
+    metrics::{Gauges, Metrics},
+    phases::{
+        accept::{BodyMemory, Doors},
+        forward::Pool,
+        identify, meter,
+        record::Recorder,
+    },
+    snapshot::{Live, Snapshot},
+    source::Source,
+};
+
+/// The state behind every request.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) keeper: Keeper,
+    pub(crate) access: Arc<Access>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) recorder: Recorder,
+    pub(crate) pool: Pool,
+    pub(crate) memory: BodyMemory,
+    pub(crate) merged: Arc<MergedRefusals>,
+    pub(crate) metrics: Metrics,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) admin_doors: Arc<Doors>,
+    pub(crate) trackers: Trackers,
+    serving: AtomicBool,
+}
+
+/// The tasks that the drain waits for, in the order in which it does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trackers {
+    /// Connections, their streams and their requests.
+    pub(crate) requests: TaskTracker,
+    /// Runs of models.
+    pub(crate) engine: TaskTracker,
+    /// Outcome records under way.
+    pub(crate) outcomes: TaskTracker,
+}
+
+/// One request, as every phase sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) id: RecordId,
+    pub(crate) source: Source,
+    pub(crate) started: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(keeper: Keeper, access: Arc<Access>, snapshot: Snapshot) -> Self {
+        let trackers = Trackers::default();
+        let limits = &snapshot.config.limits;
+        Self {
+            recorder: Recorder::new(keeper.clone(), trackers.outcomes.clone()),
+            pool: Pool::new(limits.worker_count(), limits.max_queued, trackers.engine.clone()),
+            memory: BodyMemory::new(snapshot.config.bodies.max_bytes_in_all.get()),
+            merged: Arc::default(),
+            metrics: Metrics::new(),
+            doors: Arc::new(Doors::new(limits)),
+            admin_doors: Arc::new(Doors::new(limits)),
+            trackers,
+            serving: AtomicBool::new(false),
+            live: Arc::new(Live::from_pointee(snapshot)),
+            keeper,
+            access,
+        }
+    }
+
+    /// Says whether requests are served.
+    pub(crate) fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Release);
+    }
+
+    /// Whether requests are served and the log takes their records.
+    pub(crate) fn is_ready(&self) -> bool {
+        let health = self.keeper.health();
+        self.serving.load(Ordering::Acquire) && health.projection_follows && takes_records(&health.log)
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.doors.open(),
+            admin_connections: self.admin_doors.open(),
+            models: self.live.load().models().count(),
+            ready: self.is_ready(),
+        }
+    }
+
+    /// The second phase, with its merged record.
+    pub(crate) fn identify(&self, headers: &http::HeaderMap, source: Source) -> Result<Identity, Refusal> {
+        identify::identify(headers, &self.access, self.keeper.now()).map_err(|unidentified| {
+            self.merged
+                .count(unidentified.reason, Refused::From(source.prefix()), 1);
+            unidentified.refusal
+        })
+    }
+
+    /// Counts a request that is refused before its rate was counted: a flood of them is refused as a flood.
+    pub(crate) fn charge(&self, who: &Identity, live: &Snapshot, refusal: Refusal) -> Refusal {
+        let limits = &live.config.limits;
+        match meter::principal(self.keeper.counters(), limits, &who.principal.id, Instant::now()) {
+            Ok(()) => refusal,
+            Err(limited) => limited,
+        }
+    }
+
+    /// Records the refusal of an identified request and answers it. Where no record can be made, nothing is told.
+    pub(crate) async fn refuse(
+        &self,
+        call: &Call,
+        who: &Identity,
+        live: &Snapshot,
+        subject: Subject,
+        refusal: Refusal,
+    ) -> Answer {
+        let (counters, limits) = (self.keeper.counters(), &live.config.limits);
+        let recorded = if meter::refusal_record(counters, limits, &who.principal.id, Instant::now()) {
+            self.recorder.refuse(call.id, who, subject, &refusal).await
+        } else {
+            self.merged.count(
+                refusal.code.as_str(),
+                Refused::Principal(who.principal.id.clone()),
+                1,
+            );
+            Ok(())
+        };
+        let refusal = match recorded {
+            Ok(()) => refusal,
+            Err(unrecorded) => Refusal {
+                close: refusal.close,
+                ..unrecorded
+            },
+        };
+        self.refused(call, &refusal)
+    }
+
+    /// Counts and logs a refusal, and makes its answer.
+    pub(crate) fn refused(&self, call: &Call, refusal: &Refusal) -> Answer {
+        let duration = call.started.elapsed();
+        self.metrics.request(Some(refusal.code), duration);
+        tracing::info!(
+            request_id = %call.id,
+            code = refusal.code.as_str(),
+            status = refusal.code.status(),
+            duration_us = micros(duration),
+            "refused"
+        );
+        refusal.answer(&call.id)
+    }
+
+    /// Counts and logs an answer.
+    pub(crate) fn answered(&self, call: &Call, answer: &Answer) -> Duration {
+        let duration = call.started.elapsed();
+        self.metrics.request(None, duration);
+        tracing::info!(
+            request_id = %call.id,
+            status = answer.status().as_u16(),
+            duration_us = micros(duration),
+            "answered"
+        );
+        duration
+    }
+}
+
+/// Whether the log takes records.
+pub(crate) fn takes_records(log: &LogHealth) -> bool {
+    let within_budget = match log.budget_level {
+        BudgetLevel::Low | BudgetLevel::High | BudgetLevel::Critical => true,
+        BudgetLevel::Spent => false,
+    };
+    log.stopped.is_none() && within_budget
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

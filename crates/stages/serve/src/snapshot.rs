@@ -1,0 +1,118 @@
+//! One configuration joined with its models: immutable, swapped whole, so that a request sees one state from its
+//! first phase to its last.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stockade_protocol::oip::BodyLimits;
+
+use crate::{
+    config::{Config, DEFAULT_ROLE},
+    models::{ModelError, ModelSet, ServedModel},
+};
+
+/// What a request is served under.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) config: Config,
+    pub(crate) parser_limits: BodyLimits,
+    models: BTreeMap<String, Arc<ServedModel>>,
+}
+
+/// A configuration cannot be served.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// Plaintext beyond loopback.
+    #[error(
+        "`dangerous_plaintext` is allowed on loopback only, and `listen` is `{listen}`\nhint: listen on 127.0.0.1 or remove `dangerous_plaintext`"
+    )]
+    PlaintextBeyondLoopback {
+        /// The address.
+        listen: std::net::SocketAddr,
+    },
+    /// Both listeners on one address.
+    #[error("`listen` and `admin_listen` are both `{listen}`")]
+    SameAddress {
+        /// The address.
+        listen: std::net::SocketAddr,
+    },
+    /// A configured model was not loaded.
+    #[error("the model `{model}` is configured and was not loaded")]
+    NotLoaded {
+        /// The model.
+        model: String,
+    },
+    /// A loaded model is not configured.
+    #[error("the model `{model}` was loaded and is not configured")]
+    NotConfigured {
+        /// The model.
+        model: String,
+    },
+    /// A key under `output` is neither a role nor `default`.
+    #[error(
+        "`{role}` under the outputs of the model `{model}` is not a role\nhint: a role is 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`; `default` stands for all others"
+    )]
+    Role {
+        /// The model.
+        model: String,
+        /// The key.
+        role: String,
+    },
+    /// A model's configuration does not fit it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl Snapshot {
+    pub(crate) fn new(config: Config, models: &ModelSet) -> Result<Self, ConfigError> {
+        if config.dangerous_plaintext && !config.listen.ip().is_loopback() {
+            return Err(ConfigError::PlaintextBeyondLoopback {
+                listen: config.listen,
+            });
+        }
+        if config.listen == config.admin_listen && config.listen.port() != 0 {
+            return Err(ConfigError::SameAddress {
+                listen: config.listen,
+            });
+        }
+        if let Some(model) = models.names().find(|name| !config.models.contains_key(*name)) {
+            return Err(ConfigError::NotConfigured { model: model.clone() });
+        }
+        let mut served = BTreeMap::new();
+        for (name, model) in &config.models {
+            let is_role =
+                |role: &String| role == DEFAULT_ROLE || role.parse::<stockade_access::Role>().is_ok();
+            if let Some(role) = model.output.keys().find(|role| !is_role(role)) {
+                return Err(ConfigError::Role {
+                    model: name.clone(),
+                    role: role.clone(),
+                });
+            }
+            let loaded = models
+                .get(name)
+                .ok_or_else(|| ConfigError::NotLoaded { model: name.clone() })?;
+            served.insert(
+                name.clone(),
+                Arc::new(ServedModel::new(loaded.clone(), model.clone())?),
+            );
+        }
+        Ok(Self {
+            parser_limits: config.bodies.parser_limits(),
+            config,
+            models: served,
+        })
+    }
+
+    /// The model that a path names. A version in the path must be the one that is served.
+    pub(crate) fn model(&self, name: &str, version: Option<&str>) -> Option<&Arc<ServedModel>> {
+        self.models
+            .get(name)
+            .filter(|model| version.is_none_or(|asked| asked == model.version().to_string()))
+    }
+
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
+        self.models.values()
+    }
+}
+
+/// The snapshot now in force.
+pub(crate) type Live = arc_swap::ArcSwap<Snapshot>;

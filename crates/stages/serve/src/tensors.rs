@@ -1,0 +1,205 @@
+//! Between the wire's tensors and the model's. The elements move; they are copied only where their type changes.
+
+use stockade_model::{DataType, ShapeMismatch, Tensor, TensorData};
+use stockade_protocol::{Parameters, WireData, WireTensor, WireType};
+
+/// The wire's tensor as the model takes it.
+pub(crate) fn from_wire(shape: &[u64], data: WireData) -> Result<Tensor, ShapeMismatch> {
+    let shape = shape
+        .iter()
+        .map(|size| usize::try_from(*size).unwrap_or(usize::MAX))
+        .collect();
+    Tensor::new(
+        shape,
+        match data {
+            WireData::Bool(values) => TensorData::Bool(values),
+            WireData::U8(values) => TensorData::U8(values),
+            WireData::I8(values) => TensorData::I8(values),
+            WireData::U16(values) => TensorData::U16(values),
+            WireData::I16(values) => TensorData::I16(values),
+            WireData::U32(values) => TensorData::U32(values),
+            WireData::I32(values) => TensorData::I32(values),
+            WireData::U64(values) => TensorData::U64(values),
+            WireData::I64(values) => TensorData::I64(values),
+            WireData::F16(values) => TensorData::F16(values),
+            WireData::BF16(values) => TensorData::BF16(values),
+            WireData::F32(values) => TensorData::F32(values),
+            WireData::F64(values) => TensorData::F64(values),
+            WireData::Bytes(values) => TensorData::Bytes(values),
+        },
+    )
+}
+
+/// The model's tensor as it goes on the wire. Half precision has no JSON form and is widened, which loses nothing.
+pub(crate) fn to_wire(name: String, tensor: Tensor) -> WireTensor {
+    let shape = tensor.shape().iter().map(|size| *size as u64).collect();
+    let data = match tensor.into_data() {
+        TensorData::Bool(values) => WireData::Bool(values),
+        TensorData::U8(values) => WireData::U8(values),
+        TensorData::I8(values) => WireData::I8(values),
+        TensorData::U16(values) => WireData::U16(values),
+        TensorData::I16(values) => WireData::I16(values),
+        TensorData::U32(values) => WireData::U32(values),
+        TensorData::I32(values) => WireData::I32(values),
+        TensorData::U64(values) => WireData::U64(values),
+        TensorData::I64(values) => WireData::I64(values),
+        TensorData::F16(values) => WireData::F32(values.into_iter().map(widen_f16).collect()),
+        TensorData::BF16(values) => WireData::F32(values.into_iter().map(widen_bf16).collect()),
+        TensorData::F32(values) => WireData::F32(values),
+        TensorData::F64(values) => WireData::F64(values),
+        TensorData::Bytes(values) => WireData::Bytes(values),
+    };
+    WireTensor {
+        name,
+        datatype: data.datatype(),
+        shape,
+        parameters: Parameters::new(),
+        data,
+    }
+}
+
+/// The type that [`to_wire`] gives a tensor of this type.
+pub(crate) const fn wire_type(data_type: DataType) -> WireType {
+    match data_type {
+        DataType::Bool => WireType::Bool,
+        DataType::U8 => WireType::U8,
+        DataType::I8 => WireType::I8,
+        DataType::U16 => WireType::U16,
+        DataType::I16 => WireType::I16,
+        DataType::U32 => WireType::U32,
+        DataType::I32 => WireType::I32,
+        DataType::U64 => WireType::U64,
+        DataType::I64 => WireType::I64,
+        DataType::F16 | DataType::BF16 | DataType::F32 => WireType::F32,
+        DataType::F64 => WireType::F64,
+        DataType::Bytes => WireType::Bytes,
+    }
+}
+
+/// The model's type that a wire type carries.
+pub(crate) const fn model_type(datatype: WireType) -> DataType {
+    match datatype {
+        WireType::Bool => DataType::Bool,
+        WireType::U8 => DataType::U8,
+        WireType::I8 => DataType::I8,
+        WireType::U16 => DataType::U16,
+        WireType::I16 => DataType::I16,
+        WireType::U32 => DataType::U32,
+        WireType::I32 => DataType::I32,
+        WireType::U64 => DataType::U64,
+        WireType::I64 => DataType::I64,
+        WireType::F16 => DataType::F16,
+        WireType::BF16 => DataType::BF16,
+        WireType::F32 => DataType::F32,
+        WireType::F64 => DataType::F64,
+        WireType::Bytes => DataType::Bytes,
+    }
+}
+
+/// Whether every number is finite. Half precision: an exponent of all ones is an infinity or not a number.
+pub(crate) fn all_finite(data: &TensorData) -> bool {
+    match data {
+        TensorData::F32(values) => values.iter().all(|value| value.is_finite()),
+        TensorData::F64(values) => values.iter().all(|value| value.is_finite()),
+        TensorData::F16(values) => values.iter().all(|bits| bits & 0x7c00 != 0x7c00),
+        TensorData::BF16(values) => values.iter().all(|bits| bits & 0x7f80 != 0x7f80),
+        TensorData::Bool(_)
+        | TensorData::U8(_)
+        | TensorData::I8(_)
+        | TensorData::U16(_)
+        | TensorData::I16(_)
+        | TensorData::U32(_)
+        | TensorData::I32(_)
+        | TensorData::U64(_)
+        | TensorData::I64(_)
+        | TensorData::Bytes(_) => true,
+    }
+}
+
+/// Whether the type holds scores that a policy may cut or round.
+pub(crate) const fn is_float(data_type: DataType) -> bool {
+    match data_type {
+        DataType::F16 | DataType::BF16 | DataType::F32 | DataType::F64 => true,
+        DataType::Bool
+        | DataType::U8
+        | DataType::I8
+        | DataType::U16
+        | DataType::I16
+        | DataType::U32
+        | DataType::I32
+        | DataType::U64
+        | DataType::I64
+        | DataType::Bytes => false,
+    }
+}
+
+/// IEEE 754 binary16 to binary32: exact.
+fn widen_f16(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
+    match exponent {
+        // Subnormal: fraction times 2^-24.
+        0 => f32::from_bits(sign | (f32::from(bits & 0x3ff) * 2_f32.powi(-24)).to_bits()),
+        0x1f => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+fn widen_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_widens_exactly() {
+        // IEEE 754-2019 table 3.5: greatest finite, least normal, least subnormal, and the special values.
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 2_f32.powi(-14)),
+            (0x0001, 2_f32.powi(-24)),
+            (0x03ff, 1023.0 * 2_f32.powi(-24)),
+            (0x7c00, f32::INFINITY),
+        ] {
+            assert_eq!(widen_f16(bits).to_bits(), f32::to_bits(value), "{bits:#06x}");
+        }
+        assert!(widen_f16(0x7e00).is_nan());
+        assert_eq!(widen_f16(0x8000).to_bits(), (-0.0_f32).to_bits());
+        assert_eq!(widen_bf16(0x3f80).to_bits(), 1.0_f32.to_bits());
+    }
+
+    #[test]
+    fn every_type_survives_the_way_in_and_out() {
+        for (data, datatype) in [
+            (WireData::Bool(vec![true, false]), WireType::Bool),
+            (WireData::U8(vec![0, 255]), WireType::U8),
+            (WireData::I64(vec![i64::MIN, i64::MAX]), WireType::I64),
+            (WireData::F64(vec![0.1, -0.0]), WireType::F64),
+            (WireData::Bytes(vec![b"a".to_vec(), vec![]]), WireType::Bytes),
+        ] {
+            let tensor = from_wire(&[1, 2], data.clone()).unwrap();
+            assert_eq!(tensor.data_type(), model_type(datatype));
+            assert_eq!(wire_type(tensor.data_type()), datatype);
+            let wire = to_wire("x".into(), tensor);
+            assert_eq!(
+                (wire.data, wire.shape, wire.datatype),
+                (data, vec![1, 2], datatype)
+            );
+        }
+        assert!(from_wire(&[u64::MAX, 2], WireData::U8(vec![])).is_err());
+    }
+
+    #[test]
+    fn finite_means_finite_in_every_precision() {
+        assert!(all_finite(&TensorData::F32(vec![f32::MAX, -0.0])));
+        assert!(!all_finite(&TensorData::F32(vec![0.0, f32::NAN])));
+        assert!(!all_finite(&TensorData::F64(vec![f64::NEG_INFINITY])));
+        assert!(all_finite(&TensorData::F16(vec![0x7bff])) && !all_finite(&TensorData::F16(vec![0xfc00])));
+        assert!(all_finite(&TensorData::BF16(vec![0x7f7f])) && !all_finite(&TensorData::BF16(vec![0x7f81])));
+    }
+}
