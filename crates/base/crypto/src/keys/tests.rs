@@ -483,6 +483,18 @@ fn a_link_is_no_key_file() {
     ));
 }
 
+/// Opening a pipe without a writer would wait for ever.
+#[test]
+fn a_pipe_is_no_key_file() {
+    let place = Place::new();
+    place.create();
+    let root = place.file("root-");
+    fs::remove_file(&root).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &root, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(KeyFolder::open(&place.path()), Err(KeyError::Damaged { path, .. }) if path == root));
+}
+
 #[test]
 fn nothing_is_overwritten_and_an_empty_folder_is_used() {
     let place = Place::new();

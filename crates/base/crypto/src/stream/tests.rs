@@ -407,6 +407,27 @@ fn a_writer_that_failed_stays_failed() {
 }
 
 #[test]
+fn a_writer_that_failed_once_does_not_go_on() {
+    struct FailsOnce(Option<io::Error>);
+    impl Write for FailsOnce {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0.take().map_or(Ok(data.len()), Err)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut writer =
+        SealWriter::new(FailsOnce(Some(io::ErrorKind::StorageFull.into())), &key(), NAME).unwrap();
+    assert_eq!(
+        writer.write_all(&PLAIN).unwrap_err().kind(),
+        io::ErrorKind::StorageFull
+    );
+    assert!(writer.write_all(&PLAIN).is_err());
+    assert!(writer.finish().is_err());
+}
+
+#[test]
 fn a_source_that_shrinks_is_an_error() {
     struct Shrinking(u64);
     impl ReadAt for Shrinking {
