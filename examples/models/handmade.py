@@ -211,6 +211,28 @@ def numbers(generator):
     write("numbers", model(nodes, inputs, outputs, 18, [two]), sample)
 
 
+def ties():
+    """Of equal values the first index wins, or the last where the node says so."""
+    sample = np.array([[1, 3, 3, 2], [5, 5, 5, 5], [0, -1, -1, 0], [2, 1, 1, 3]], dtype=np.float32)
+    nodes, outputs = [], []
+    for op in ("ArgMax", "ArgMin"):
+        for last in (0, 1):
+            for axis, keep in ((1, 0), (0, 1), (-1, 1)):
+                name = f"{op}_{last}_{axis + 1}_{keep}"
+                nodes.append(
+                    helper.make_node(op, ["x"], [name], axis=axis, keepdims=keep, select_last_index=last)
+                )
+                outputs.append(ints(name, *([None] if not keep else [1, 4] if axis == 0 else [None, 1])))
+    nodes.append(helper.make_node("TopK", ["x", "three"], ["best", "where"], axis=1))
+    nodes.append(helper.make_node("TopK", ["x", "three"], ["worst", "there"], axis=1, largest=0))
+    for name in ("best", "worst"):
+        outputs.append(floats(name, None, 3))
+    for name in ("where", "there"):
+        outputs.append(ints(name, None, 3))
+    three = helper.make_tensor("three", TensorProto.INT64, [1], [3])
+    write("ties", model(nodes, [floats("x", None, 4)], outputs, 18, [three]), {"x": sample})
+
+
 def main():
     generator = np.random.default_rng(SEED)
     tree_modes(generator)
@@ -219,6 +241,7 @@ def main():
     encoded_labels()
     old_forms(generator)
     numbers(generator)
+    ties()
 
 
 if __name__ == "__main__":

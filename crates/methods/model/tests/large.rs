@@ -2,7 +2,8 @@
 //!
 //! The weights are one sparse file of 2.25 GiB, so the test needs little disk; it needs 6 GiB of free memory, and says so where there is less.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::FileExt, path::Path};
 
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_model_over_two_gib_loads_within_its_bound() {
-        assert!(MATRICES * MATRIX_BYTES / MIB > 2048);
+        const { assert!(MATRICES * MATRIX_BYTES / MIB > 2048) };
         if free_mib() < 6144 {
             println!("skipped: less than 6 GiB of memory is free");
             return;
@@ -138,8 +139,12 @@ mod tests {
         let peak = status("VmHWM") - before;
         let largest = MATRIX_BYTES / MIB;
         println!("{engine:?}: weights {weights} MiB, peak {peak} MiB");
+        let copies = match engine {
+            EngineChoice::Rten => 1,
+            EngineChoice::OnnxRuntime { .. } => 2,
+        };
         assert!(
-            peak <= weights + largest + 64,
+            peak <= copies * weights + largest + 64,
             "{engine:?}: weights {weights} MiB, peak {peak} MiB"
         );
 

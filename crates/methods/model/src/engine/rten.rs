@@ -3,6 +3,8 @@
 //! rten knows 32-bit floats and integers and 8-bit integers. Whole numbers of 64 bits and booleans become 32-bit integers, 64-bit floats become 32-bit floats; a whole number that does not fit is
 //! refused and never cut. It has no 16-bit and no unsigned 32- or 64-bit tensors; those are refused by name.
 
+mod gaps;
+
 use std::sync::Arc;
 
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
@@ -28,11 +30,12 @@ impl Rten {
     /// The version in the workspace's manifest.
     pub(crate) const VERSION: &str = "0.27";
 
-    pub(crate) fn load(graph: Graph, threads: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(mut graph: Graph, threads: usize) -> Result<Self, LoadError> {
         for spec in graph.inputs.iter().chain(&graph.outputs) {
             supported(&spec.name, spec.data_type, graph.decoded.contains_key(&spec.name))?;
         }
         check_weights(&graph)?;
+        gaps::close(&mut graph.body);
         let split = graph.to_split(|_| true)?;
         let names = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (names(&graph.inputs), names(&graph.outputs));

@@ -152,23 +152,41 @@ fn scores(
     } else {
         (walked(low, node, &input, trees, depth, targets, aggregate)?, 1)
     };
-    let axis = low.out.i64("axis", &[1], &[trees_axis]);
-    let flat = || [("keepdims", Attribute::Int(0))];
     Ok(match aggregate {
-        Aggregate::Sum => low.out.op("ReduceSum", &[&weights, &axis], flat()),
-        Aggregate::Average => low.out.op("ReduceMean", &[&weights, &axis], flat()),
+        Aggregate::Sum => summed(low, &weights, trees_axis),
+        Aggregate::Average => {
+            let sum = summed(low, &weights, trees_axis);
+            let count =
+                u16::try_from(trees.len()).map_err(|_| node.unsupported("it averages too many trees"))?;
+            let count = low.out.f32("count", &[], &[f32::from(count)]);
+            low.out.op("Div", &[&sum, &count], [])
+        }
         Aggregate::Min | Aggregate::Max => {
             let op = if aggregate == Aggregate::Min {
                 "ReduceMin"
             } else {
                 "ReduceMax"
             };
-            let best = low.out.op(op, &[&weights, &axis], flat());
+            let axis = low.out.i64("axis", &[1], &[trees_axis]);
+            let best = low
+                .out
+                .op(op, &[&weights, &axis], [("keepdims", Attribute::Int(0))]);
             let zero = low.out.f32("zero", &[], &[0.0]);
             let none = low.out.op("IsInf", &[&best], []);
             low.out.op("Where", &[&none, &zero, &best], [])
         }
     })
+}
+
+/// The sum over trees, added one by one in their order.
+///
+/// Votes of a forest tie often, and then the order of rounding decides; a reduction may add in any order, a cumulative sum adds in this one, as other implementations of forests do.
+fn summed(low: &mut Lowering<'_>, weights: &str, axis: i64) -> String {
+    let along = low.out.i64("axis", &[], &[axis]);
+    let sums = low.out.op("CumSum", &[weights, &along], []);
+    let last = low.out.i64("last", &[], &[-1]);
+    low.out
+        .op("Gather", &[&sums, &last], [("axis", Attribute::Int(axis))])
 }
 
 /// Where comparisons of one ensemble lie: one entry for each position of a tensor.

@@ -25,6 +25,7 @@ const DEFAULTS: &[(&str, &[(&str, Default)])] = &[
     ("BatchNormalization", &[("epsilon", Float(1e-5)), ("momentum", Float(0.9)), ("training_mode", Int(0))]),
     ("Conv", &[("auto_pad", Text("NOTSET")), ("group", Int(1))]),
     ("ConvTranspose", &[("auto_pad", Text("NOTSET")), ("group", Int(1))]),
+    ("CumSum", &[("exclusive", Int(0)), ("reverse", Int(0))]),
     ("Elu", &[("alpha", Float(1.0))]),
     ("Flatten", &[("axis", Int(1))]),
     ("Gather", &[("axis", Int(0))]),
