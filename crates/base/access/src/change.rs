@@ -1,0 +1,91 @@
+//! What the operations that change principals and keys share: their errors, and the start of a record.
+
+use stockade_crypto::{RandomnessUnavailable, random_array};
+use stockade_evidence::{Actor, Control, Event, Record, RecordId, Timestamp};
+use stockade_store::{CommitError, PersonalError, ReadError};
+
+use crate::{KeyPrefix, PrincipalId, rows::BadRow};
+
+/// How often a change is tried again when a row changed in between.
+pub(crate) const ATTEMPTS: usize = 8;
+
+/// Why principals or keys were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The id is taken.
+    #[error("the principal `{id}` exists already")]
+    PrincipalExists {
+        /// The id.
+        id: PrincipalId,
+    },
+    /// There is no such principal.
+    #[error("there is no principal `{id}`\nhint: `stockade access principal create` enrols one")]
+    NoPrincipal {
+        /// The id.
+        id: PrincipalId,
+    },
+    /// There is no such key.
+    #[error("there is no API key `{prefix}`\nhint: `stockade access key list` shows the prefixes")]
+    NoKey {
+        /// The key's public part.
+        prefix: KeyPrefix,
+    },
+    /// The key was revoked or has expired, so there is nothing to rotate.
+    #[error(
+        "the API key `{prefix}` is revoked or has expired\nhint: create a new one: `stockade access key create`"
+    )]
+    KeyEnded {
+        /// The key's public part.
+        prefix: KeyPrefix,
+    },
+    /// The key has a successor already.
+    #[error("the API key `{prefix}` was rotated already\nhint: rotate its successor `{successor}`")]
+    KeyReplaced {
+        /// The key's public part.
+        prefix: KeyPrefix,
+        /// The public part of the key in its place.
+        successor: KeyPrefix,
+    },
+    /// The expiry is not in the future.
+    #[error("the key would expire at {expires}, which is not in the future")]
+    ExpiryPast {
+        /// The time asked for.
+        expires: Timestamp,
+    },
+    /// The grace period is too long.
+    #[error("a rotated key may live on for 30 days at most")]
+    GraceTooLong,
+    /// A display name or an e-mail address is too long or has control characters.
+    #[error("the {field} is empty, longer than 256 bytes, or has control characters")]
+    PersonalText {
+        /// Which.
+        field: &'static str,
+    },
+    /// Others kept changing the same rows.
+    #[error("the principals and keys kept changing meanwhile\nhint: try again")]
+    Contended,
+    /// The change was not recorded, so it did not happen.
+    #[error("the change was not recorded, so it did not happen")]
+    Commit(#[source] CommitError),
+    /// The rows could not be read.
+    #[error("the principals and keys could not be read")]
+    Read(#[from] ReadError),
+    /// A row is not what its kind holds.
+    #[error(transparent)]
+    Row(#[from] BadRow),
+    /// A personal field could not be sealed or opened.
+    #[error("the personal fields could not be sealed or opened")]
+    Personal(#[from] PersonalError),
+    /// A row could not be written as JSON.
+    #[error("the row could not be written")]
+    Json(#[from] serde_json::Error),
+    /// The operating system gave no randomness.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessUnavailable),
+}
+
+/// A record under control 29, with a fresh id.
+pub(crate) fn record(event: Event, actor: &Actor, now: Timestamp) -> Result<Record, RandomnessUnavailable> {
+    let id = RecordId::new(random_array()?);
+    Ok(Record::new(now, id, event, actor.clone()).under(Control::AccessControl))
+}
