@@ -8,23 +8,32 @@
 //! Start at [`Access`], the live view that the gateway asks. [`create_principal`], [`create_key`], [`revoke_key`] and
 //! [`rotate_key`] change the rows behind it, one record each.
 
+mod acting;
 mod action;
 mod api_key;
 mod authenticate;
+mod change;
+mod keys;
 mod live;
 mod policy;
 mod principal;
+mod principals;
 mod remember;
 mod rows;
 
 pub use crate::{
+    acting::{Acting, ActingError, Claim, Forbidden},
     action::{Action, Resource, UnknownAction, UnknownResource},
     api_key::{ApiKey, KeyPrefix, MalformedKey},
     authenticate::{AuthenticationError, Identity},
-    live::Access,
+    change::ChangeError,
+    keys::{KeyInfo, NewKey, create_key, list_keys, revoke_key, rotate_key},
+    live::{Access, RefreshError, RowSource},
     policy::{Authorization, PolicyError, PolicySet, default_policies},
     principal::{
         Environment, InvalidPrincipalId, InvalidRole, Principal, PrincipalId, PrincipalKind, Role,
         UnknownEnvironment,
     },
+    principals::{NewPrincipal, PrincipalInfo, create_principal, list_principals},
+    rows::BadRow,
 };

@@ -7,15 +7,64 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use stockade_evidence::Timestamp;
+use stockade_store::{Handle, Keeper, ReadError, Reader, Row};
 
 use crate::{
     Action, AuthenticationError, Authorization, Identity, PolicySet, Principal, PrincipalId, Resource,
-    authenticate::Directory, remember::Decisions,
+    authenticate::Directory,
+    remember::Decisions,
+    rows::{API_KEY, BadRow, PRINCIPAL},
 };
+
+/// Where the rows are read: a keeper (in process or through its socket), or a folder beside one.
+#[derive(Clone, Debug)]
+pub enum RowSource {
+    /// The keeper's rows.
+    Handle(Handle),
+    /// The rows of a folder, without its lock.
+    Reader(Reader),
+}
+
+impl RowSource {
+    /// One row.
+    pub async fn row(&self, kind: &str, id: &str) -> Result<Option<Row>, ReadError> {
+        match self {
+            Self::Handle(handle) => handle.row(kind, id).await,
+            Self::Reader(reader) => reader.row(kind, id).await,
+        }
+    }
+
+    /// All rows of a kind, by id.
+    pub async fn rows(&self, kind: &str) -> Result<Vec<Row>, ReadError> {
+        match self {
+            Self::Handle(handle) => handle.rows(kind).await,
+            Self::Reader(reader) => reader.rows(kind).await,
+        }
+    }
+}
+
+impl From<Handle> for RowSource {
+    fn from(handle: Handle) -> Self {
+        Self::Handle(handle)
+    }
+}
+
+impl From<Keeper> for RowSource {
+    fn from(keeper: Keeper) -> Self {
+        Self::Handle(Handle::Local(keeper))
+    }
+}
+
+impl From<Reader> for RowSource {
+    fn from(reader: Reader) -> Self {
+        Self::Reader(reader)
+    }
+}
 
 /// Who is who, and who may do what, now.
 #[derive(Debug)]
 pub struct Access {
+    source: RowSource,
     directory: ArcSwap<Directory>,
     decisions: ArcSwap<Decisions>,
     /// The rows could not be read after they changed.
@@ -24,7 +73,31 @@ pub struct Access {
     latest: AtomicI64,
 }
 
+/// The rows of principals and keys could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The store did not answer.
+    #[error("the principals and keys could not be read")]
+    Read(#[from] ReadError),
+    /// A row is not what its kind holds.
+    #[error(transparent)]
+    Row(#[from] BadRow),
+}
+
 impl Access {
+    /// The view of the rows in `source`, under `policies`.
+    pub async fn new(source: impl Into<RowSource>, policies: PolicySet) -> Result<Self, RefreshError> {
+        let source = source.into();
+        let directory = read(&source).await?;
+        Ok(Self {
+            source,
+            directory: ArcSwap::from_pointee(directory),
+            decisions: ArcSwap::from_pointee(Decisions::new(policies)),
+            stale: AtomicBool::new(false),
+            latest: AtomicI64::new(i64::MIN),
+        })
+    }
+
     /// Who presented this key. `now` is the keeper's clock; a step back does not revive an expired key.
     pub fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Identity, AuthenticationError> {
         if self.stale.load(Ordering::Acquire) {
@@ -58,4 +131,23 @@ impl Access {
     pub fn replace_policies(&self, policies: PolicySet) {
         self.decisions.store(Decisions::new(policies).into());
     }
+
+    /// Reads the rows again; to be called whenever the store reports a change. Where it fails no key is accepted
+    /// until it succeeds.
+    pub async fn refresh(&self) -> Result<(), RefreshError> {
+        let read = read(&self.source).await;
+        self.stale.store(read.is_err(), Ordering::Release);
+        self.directory.store(read?.into());
+        Ok(())
+    }
+}
+
+async fn read(source: &RowSource) -> Result<Directory, RefreshError> {
+    let principals = source.rows(PRINCIPAL).await?;
+    let keys = source.rows(API_KEY).await?;
+    let content = |row: Row| (row.id, row.value);
+    Ok(Directory::new(
+        principals.into_iter().map(content),
+        keys.into_iter().map(content),
+    )?)
 }

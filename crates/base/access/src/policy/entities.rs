@@ -3,23 +3,25 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{
-    Context, Entities, Entity, EntityAttrEvaluationError, EntityId, EntityTypeName, EntityUid, ParseErrors,
-    Request, RequestValidationError, RestrictedExpression, Schema, entities_errors::EntitiesError,
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
 };
 
 use crate::{Action, Environment, Principal, Resource};
 
 /// The question does not fit the schema, such as an inference from the log. It is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadQuestion {
-    #[error("not an entity type: {0}")]
-    Type(#[from] ParseErrors),
-    #[error("an attribute cannot be evaluated: {0}")]
-    Attribute(#[from] Box<EntityAttrEvaluationError>),
-    #[error("an entity does not fit the schema: {0}")]
-    Entity(#[from] Box<EntitiesError>),
-    #[error("the action does not apply: {0}")]
-    Request(#[from] Box<RequestValidationError>),
+#[error("the question does not fit the schema: {problem}")]
+pub(super) struct BadQuestion {
+    problem: String,
+}
+
+impl BadQuestion {
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` calls")]
+    fn new(problem: impl ToString) -> Self {
+        Self {
+            problem: problem.to_string(),
+        }
+    }
 }
 
 pub(super) fn build(
@@ -36,10 +38,10 @@ pub(super) fn build(
         Context::empty(),
         Some(schema),
     )
-    .map_err(Box::new)?;
+    .map_err(BadQuestion::new)?;
     // Entities are checked against the schema; roles and environments have no attributes and no parents, so they
     // need no entry.
-    let entities = Entities::from_entities([principal, resource], Some(schema)).map_err(Box::new)?;
+    let entities = Entities::from_entities([principal, resource], Some(schema)).map_err(BadQuestion::new)?;
     Ok((request, entities))
 }
 
@@ -51,7 +53,7 @@ fn principal(who: &Principal) -> Result<Entity, BadQuestion> {
         .iter()
         .map(|role| uid("Role", role.as_str()))
         .collect::<Result<HashSet<_>, _>>()?;
-    Ok(Entity::new(uid("Principal", who.id.as_str())?, attributes, roles).map_err(Box::new)?)
+    Entity::new(uid("Principal", who.id.as_str())?, attributes, roles).map_err(BadQuestion::new)
 }
 
 fn resource(what: &Resource) -> Result<Entity, BadQuestion> {
@@ -64,7 +66,7 @@ fn resource(what: &Resource) -> Result<Entity, BadQuestion> {
         Resource::Model { name, environment } => {
             let attributes = HashMap::from([environment_attribute(*environment)?]);
             let parents = HashSet::from([uid("Environment", environment.as_str())?]);
-            Ok(Entity::new(uid("Model", name)?, attributes, parents).map_err(Box::new)?)
+            Entity::new(uid("Model", name)?, attributes, parents).map_err(BadQuestion::new)
         }
     }
 }
@@ -80,7 +82,7 @@ fn environment_attribute(environment: Environment) -> Result<(String, Restricted
 /// The id is taken as it is, never parsed, so a name cannot reach into another type.
 fn uid(kind: &str, id: &str) -> Result<EntityUid, BadQuestion> {
     Ok(EntityUid::from_type_name_and_id(
-        kind.parse::<EntityTypeName>()?,
+        kind.parse::<EntityTypeName>().map_err(BadQuestion::new)?,
         EntityId::new(id),
     ))
 }
