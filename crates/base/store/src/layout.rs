@@ -254,7 +254,7 @@ mod tests {
         let (_temp, dir) = folder();
         assert!(matches!(dir.check_version(), Err(VersionError::Missing { .. })));
         dir.create().unwrap();
-        let mut check = |text: &str| {
+        let check = |text: &str| {
             fs::write(dir.version_file(), text).unwrap();
             dir.check_version().unwrap_err()
         };

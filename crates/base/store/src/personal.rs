@@ -104,9 +104,12 @@ impl From<CommitError> for PersonalError {
 #[derive(Clone, Debug)]
 pub(crate) struct Subjects {
     folder: PathBuf,
-    /// Each subject's newest key; filled at first use, for reading every file costs time that most commands need not spend.
-    newest: Arc<Mutex<Option<BTreeMap<String, Vec<Kid>>>>>,
+    /// Filled at first use, for reading every file costs time that most commands need not spend.
+    index: Arc<Mutex<Option<Index>>>,
 }
+
+/// The keys of each subject, the newest last.
+type Index = BTreeMap<String, Vec<Kid>>;
 
 /// The name of a key: 32 lower-case hexadecimal digits.
 // INVARIANT: nothing else, so that it is safe as a file name; `parse` and `random` are the only doors.
@@ -141,21 +144,21 @@ impl Subjects {
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            newest: Arc::default(),
+            index: Arc::default(),
         }
     }
 
     /// The key to seal a subject's fields with, made where there is none.
     pub(crate) fn key_for(&self, keys: &KeyProvider, subject: &str) -> Result<(Kid, DataKey), PersonalError> {
-        let mut newest = self.index()?;
-        let kids = newest
+        let mut index = self.index()?;
+        let kids = index
             .get_or_insert_default()
             .entry(subject.to_owned())
             .or_default();
-        if let Some(kid) = kids.last() {
-            if let Some(key) = self.open(keys, subject, kid)? {
-                return Ok((kid.clone(), key));
-            }
+        if let Some(kid) = kids.last()
+            && let Some(key) = self.open(keys, subject, kid)?
+        {
+            return Ok((kid.clone(), key));
         }
         let (kid, key) = (Kid::random()?, DataKey::generate()?);
         let wrapped = keys.wrap(&key, &key_context(subject, &kid))?;
@@ -185,10 +188,10 @@ impl Subjects {
 
     /// Every key of a subject.
     pub(crate) fn keys_of(&self, subject: &str) -> io::Result<Vec<Kid>> {
-        let newest = self.index()?;
-        Ok(newest
+        let index = self.index()?;
+        Ok(index
             .as_ref()
-            .and_then(|newest| newest.get(subject))
+            .and_then(|index| index.get(subject))
             .cloned()
             .unwrap_or_default())
     }
@@ -201,8 +204,8 @@ impl Subjects {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        if let Some(newest) = self.lock().as_mut() {
-            newest
+        if let Some(index) = self.lock().as_mut() {
+            index
                 .values_mut()
                 .for_each(|kids| kids.retain(|other| other != kid));
         }
@@ -227,9 +230,9 @@ impl Subjects {
 
     /// Wraps every subject's key under the current root key; says how many.
     pub(crate) fn rewrap(&self, keys: &KeyProvider) -> Result<usize, PersonalError> {
-        let newest = self.index()?;
+        let index = self.index()?;
         let mut count = 0;
-        for (subject, kids) in newest.iter().flatten() {
+        for (subject, kids) in index.iter().flatten() {
             for kid in kids {
                 if let Some(mut file) = self.read(kid)? {
                     file.key = keys.rewrap(&file.key, &key_context(subject, kid))?;
@@ -241,20 +244,20 @@ impl Subjects {
         Ok(count)
     }
 
-    fn index(&self) -> io::Result<MutexGuard<'_, Option<BTreeMap<String, Vec<Kid>>>>> {
-        let mut newest = self.lock();
-        if newest.is_none() {
-            *newest = Some(self.scan()?);
+    fn index(&self) -> io::Result<MutexGuard<'_, Option<Index>>> {
+        let mut index = self.lock();
+        if index.is_none() {
+            *index = Some(self.scan()?);
         }
-        Ok(newest)
+        Ok(index)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<String, Vec<Kid>>>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Index>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn scan(&self) -> io::Result<BTreeMap<String, Vec<Kid>>> {
-        let mut found: BTreeMap<String, Vec<Kid>> = BTreeMap::new();
+    fn scan(&self) -> io::Result<Index> {
+        let mut found = Index::new();
         for entry in fs::read_dir(&self.folder)? {
             let Some(kid) = entry?.file_name().to_str().and_then(Kid::parse) else {
                 continue;

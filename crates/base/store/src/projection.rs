@@ -220,8 +220,8 @@ fn same(((kind, id), held): (&(String, String), &Held), row: &StoredRow) -> bool
         == (&row.kind, &row.id, &row.value, &row.origin, row.log_index)
 }
 
-/// Whether `needle` occurs in `haystack`: jumps from one quotation mark to the next.
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+/// Whether `needle` occurs in `haystack`: jumps from one first byte to the next.
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let Some(&first) = needle.first() else { return true };
     let mut rest = haystack;
     while let Some(at) = rest.iter().position(|&byte| byte == first) {

@@ -22,6 +22,9 @@ const SCHEMA_VERSION: i64 = 1;
 const CONNECTIONS: u32 = 3;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// SQLITE_CANTOPEN, SQLITE_READONLY_CANTINIT and SQLITE_READONLY_DIRECTORY (sqlite.org/rescode.html).
+const CANNOT_OPEN: [&str; 3] = ["14", "1288", "1544"];
+
 const SCHEMA: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS rows (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, \
      origin TEXT NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID, STRICT",
@@ -153,18 +156,28 @@ impl SqliteRows {
         Ok(rows)
     }
 
-    /// Opens an existing database for reading, beside its owner.
+    /// Opens an existing database for reading, beside its owner; on a disk that cannot be written, as an unchanging file.
     pub async fn open_read_only(path: &Path) -> Result<Self, RowsError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
             .busy_timeout(BUSY_TIMEOUT);
-        Ok(Self {
-            pool: SqlitePoolOptions::new()
-                .max_connections(1)
-                .connect_with(options)
-                .await?,
-        })
+        let pool = || SqlitePoolOptions::new().max_connections(1);
+        let rows = Self {
+            pool: pool().connect_with(options.clone()).await?,
+        };
+        // A database in WAL mode needs its `-shm` file, which a read-only disk cannot give it.
+        match rows.position("applied").await {
+            Err(RowsError::Database(sqlx::Error::Database(error)))
+                if !writable(path) && error.code().is_some_and(|code| CANNOT_OPEN.contains(&&*code)) =>
+            {
+                rows.close().await;
+                Ok(Self {
+                    pool: pool().connect_with(options.immutable(true)).await?,
+                })
+            }
+            Ok(_) | Err(_) => Ok(rows),
+        }
     }
 
     /// Rows that live as long as this value.
@@ -405,6 +418,13 @@ fn stored(row: &SqliteRow) -> Result<StoredRow, RowsError> {
         origin: row.try_get(3)?,
         log_index: from_sql(row.try_get(4)?),
     })
+}
+
+/// Whether this process may make files beside `path`.
+fn writable(path: &Path) -> bool {
+    let access = rustix::fs::Access::WRITE_OK;
+    path.parent()
+        .is_some_and(|folder| rustix::fs::access(folder, access).is_ok())
 }
 
 /// SQLite integers are signed; no log has 2^63 entries, and an edited negative one matches no entry.

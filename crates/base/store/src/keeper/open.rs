@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
@@ -165,14 +166,7 @@ pub async fn rebuild(dir: StateDir, keys: KeyProvider) -> Result<RebuildReport, 
 async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenError> {
     let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
     let path = dir.records_db();
-    let hint = match SqliteRows::open_read_only(&path).await {
-        Ok(old) => {
-            let hint = old.position(SNAPSHOT_HINT).await.ok().flatten();
-            old.close().await;
-            hint
-        }
-        Err(_) => None,
-    };
+    let hint = what_it_remembers(&path, log).await?;
     let new = path.with_extension("db.part");
     remove_database(&new)?;
     let rows = SqliteRows::open(&new).await?;
@@ -182,6 +176,31 @@ async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenErro
     fs::rename(&new, &path)?;
     sync_folder(dir.state())?;
     Ok(count)
+}
+
+/// The snapshot that the old database remembers, where it can be read. One that knows more of the log than there is stops
+/// the rebuild: it may be the log that was put back, and with it a key that was revoked.
+async fn what_it_remembers(path: &Path, log: &LogWriter) -> Result<Option<Position>, OpenError> {
+    let Ok(old) = SqliteRows::open_read_only(path).await else {
+        return Ok(None);
+    };
+    let applied = old.applied().await.ok().flatten();
+    let hint = old.position(SNAPSHOT_HINT).await.ok().flatten();
+    old.close().await;
+    match applied {
+        Some(applied) if applied.origin == log.origin() && applied.size > log.durable_size() => {
+            Err(gone(&applied))
+        }
+        Some(_) | None => Ok(hint),
+    }
+}
+
+fn gone(applied: &Position) -> OpenError {
+    let what = format!(
+        "entry {} of `{}` was applied and is gone",
+        applied.size, applied.origin
+    );
+    OpenError::IntegrityBroken { what }
 }
 
 pub(crate) fn acquire(dir: &StateDir) -> Result<Lock, OpenError> {
@@ -288,11 +307,7 @@ async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<(
             (first, size)
         }
         Some(applied) if applied.size > end => {
-            let what = format!(
-                "entry {} of `{}` was applied and is gone",
-                applied.size, applied.origin
-            );
-            return Err(OpenError::IntegrityBroken { what });
+            return Err(gone(&applied));
         }
         Some(applied) => (
             Replayed::start(log, blobs, hint, applied.size).await?,
@@ -338,6 +353,16 @@ pub(crate) async fn fill(
     for batch in &replayed.projection.to_batches(&applied)? {
         rows.apply(batch).await?;
     }
+    if let Some(index) = replayed.snapshot {
+        rows.set_position(
+            SNAPSHOT_HINT,
+            &Position {
+                origin: log.origin(),
+                size: index,
+            },
+        )
+        .await?;
+    }
     Ok(replayed.projection.len())
 }
 
@@ -382,7 +407,7 @@ fn remove_parts(dir: &StateDir) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn set_aside(path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<()> {
     let aside = path.with_extension("db.before-rebuild");
     match fs::rename(path, aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -392,7 +417,7 @@ pub(crate) fn set_aside(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Removes a database and what SQLite keeps beside it.
-pub(crate) fn remove_database(path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn remove_database(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -10,21 +10,19 @@ use stockade_evidence::{Change, Digest, Event, Record};
 use crate::{
     blobs::Blobs,
     error::OpenError,
-    log::LogWriter,
-    projection::{Projection, ReplayError, changes_of},
+    log::{LogWriter, ReadError},
+    projection::{Projection, ReplayError, changes_of, contains},
     rows::{Batch, Position},
 };
 
 /// Changes that one catch-up transaction applies.
 const CATCH_UP_BATCH: usize = 1_000;
 
+/// What is done with each entry.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ReplayError>;
+
 /// Gives each entry from `from` to before `to`, in order, until one fails.
-pub(crate) fn walk(
-    log: &LogWriter,
-    from: u64,
-    to: u64,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), ReplayError>,
-) -> Result<(), OpenError> {
+pub(crate) fn walk(log: &LogWriter, from: u64, to: u64, each: Each<'_>) -> Result<(), OpenError> {
     if from >= to {
         return Ok(());
     }
@@ -54,6 +52,8 @@ pub(crate) struct Replayed {
     pub(crate) projection: Projection,
     /// How many entries it is the sum of.
     pub(crate) size: u64,
+    /// The snapshot that the replay began with.
+    pub(crate) snapshot: Option<u64>,
 }
 
 impl Replayed {
@@ -65,12 +65,42 @@ impl Replayed {
         latest: u64,
     ) -> Result<Self, OpenError> {
         let hint = hint.filter(|hint| hint.origin == log.origin() && hint.size < latest);
-        if let Some(hint) = hint {
-            if let Ok(Some(replayed)) = Self::from_snapshot(log, blobs, hint.size).await {
+        if let Some(hint) = hint
+            && let Ok(Some(replayed)) = Self::from_snapshot(log, blobs, hint.size).await
+        {
+            return Ok(replayed);
+        }
+        match Self::first(log, blobs).await {
+            Err(OpenError::Read(ReadError::Pruned { minimum, .. })) => {
+                Self::newest_snapshot(log, blobs, minimum, latest).await
+            }
+            other => other,
+        }
+    }
+
+    /// The newest snapshot from entry `minimum` to before `latest`, by looking at every entry.
+    async fn newest_snapshot(
+        log: &LogWriter,
+        blobs: &Blobs,
+        minimum: u64,
+        latest: u64,
+    ) -> Result<Self, OpenError> {
+        let mut snapshots = Vec::new();
+        walk(log, minimum, latest, &mut |index, leaf| {
+            if contains(leaf, Event::StateSnapshot.name().as_bytes()) {
+                snapshots.push(index);
+            }
+            Ok(())
+        })?;
+        for index in snapshots.into_iter().rev() {
+            if let Some(replayed) = Self::from_snapshot(log, blobs, index).await? {
                 return Ok(replayed);
             }
         }
-        Self::first(log, blobs).await
+        Err(OpenError::SnapshotMissing {
+            origin: log.origin(),
+            index: minimum,
+        })
     }
 
     /// The rows that the origin began with: none, or what its recovery names.
@@ -86,6 +116,7 @@ impl Replayed {
             Some(_) | None => Ok(Self {
                 projection: Projection::default(),
                 size: 0,
+                snapshot: None,
             }),
         }
     }
@@ -102,7 +133,11 @@ impl Replayed {
             return Ok(None);
         }
         let size = index.saturating_add(1);
-        Ok(Projection::from_snapshot(&bytes).map(|projection| Self { projection, size }))
+        Ok(Projection::from_snapshot(&bytes).map(|projection| Self {
+            projection,
+            size,
+            snapshot: Some(index),
+        }))
     }
 
     /// Replays on until it is the sum of `size` entries.

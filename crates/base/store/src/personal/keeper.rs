@@ -7,7 +7,6 @@ use stockade_evidence::{Actor, Change, Event, Personal, Record, RecordId, Subjec
 use super::{ALGORITHM, ERASED_KEY, Kid, PersonalError, check, field_context};
 use crate::{
     commit::{Appended, Commit},
-    error::AppendError,
     keeper::{Keeper, blocking},
 };
 
@@ -110,7 +109,7 @@ impl Keeper {
             .about(Subject::new(SubjectKind::Person, subject.as_str()))
             .with("keys", 1)
             .changing(erased(&kid, &subject));
-            self.append(record).await.map_err(AppendError::from)?;
+            self.append(record).await?;
             self.destroy(vec![kid]).await?;
             count += 1;
         }

@@ -1,0 +1,14 @@
+//! The store from outside: its suites over every backend, and the keeper's promises.
+
+#[cfg(test)]
+mod backups;
+#[cfg(test)]
+mod folder;
+#[cfg(test)]
+mod ownership;
+#[cfg(test)]
+mod personal;
+#[cfg(test)]
+mod projection;
+#[cfg(test)]
+mod suite;
