@@ -35,14 +35,18 @@ impl TileSource for Folder {
 fn record(number: u64) -> Record {
     let id = RecordId::new((u128::from(number) << 64 | 0x5eed).to_be_bytes());
     let time = Timestamp::from_unix_ms(1_795_000_000_000 + i64::try_from(number).unwrap_or(0));
-    let actor = Actor::Principal { id: format!("client-{}", number % 97) };
+    let actor = Actor::Principal {
+        id: format!("client-{}", number % 97),
+    };
     let mut subject = Subject::new(SubjectKind::Artifact, "digits");
     subject.version = Some(3);
     subject.digest = Some(Digest::new(stockade_evidence::DigestAlgorithm::Sha256, [7; 32]));
     Record::new(time, id, Event::RequestAdmitted, actor)
         .about(subject)
         .under(Control::AccessControl)
-        .deciding(Decision::Allowed { policies: vec!["base.cedar#client-infer".to_owned()] })
+        .deciding(Decision::Allowed {
+            policies: vec!["base.cedar#client-infer".to_owned()],
+        })
         .with("request_id", format!("{number:032x}"))
         .with("bytes_in", 1_847 + number % 100)
         .with("queue_us", 12.5)
@@ -57,7 +61,9 @@ fn write(folder: &Path, path: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let entries: u64 = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
+    let entries: u64 = std::env::args()
+        .nth(1)
+        .map_or(Ok(1_000_000), |text| text.parse())?;
     let keys = LogKeys {
         ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519)?,
         ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44)?,
@@ -72,20 +78,34 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let count = records.len();
-    println!("to_leaf: {:.0} records/s on one core, {} bytes each", count as f64 / seconds, bytes / count);
+    println!(
+        "to_leaf: {:.0} records/s on one core, {} bytes each",
+        count as f64 / seconds,
+        bytes / count
+    );
 
     let mut tree = TileWriter::new();
     for block in 0..entries.div_ceil(256) {
         let numbers = block * 256..entries.min(block * 256 + 256);
         let width = u16::try_from(numbers.end - numbers.start)?;
-        let leaves = numbers.map(|number| record(number).to_leaf()).collect::<Result<Vec<_>, _>>()?;
+        let leaves = numbers
+            .map(|number| record(number).to_leaf())
+            .collect::<Result<Vec<_>, _>>()?;
         leaves.iter().for_each(|leaf| tree.append(leaf_hash(leaf)));
-        write(folder.path(), &entries_path(block, width), &encode_entries(leaves.iter().map(Vec::as_slice))?)?;
+        write(
+            folder.path(),
+            &entries_path(block, width),
+            &encode_entries(leaves.iter().map(Vec::as_slice))?,
+        )?;
     }
     for (path, tile) in tree.take_changed() {
         write(folder.path(), &path, &tile)?;
     }
-    let head = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
+    let head = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size: tree.size(),
+        root: tree.root(),
+    };
     let text = sign_checkpoint(&head, &keys, Timestamp::from_unix_ms(1_795_000_000_000))?;
     write(folder.path(), "checkpoint", text.as_bytes())?;
 
@@ -102,7 +122,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if !verification.ok {
             return Err(format!("the log does not verify: {:?}", verification.problems.first()).into());
         }
-        println!("verify_log: {} records in {seconds:.2} s", verification.records_checked);
+        println!(
+            "verify_log: {} records in {seconds:.2} s",
+            verification.records_checked
+        );
     }
     Ok(())
 }

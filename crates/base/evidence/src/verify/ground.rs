@@ -57,23 +57,26 @@ impl Ground {
         let threads = thread::available_parallelism()
             .map_or(1, NonZero::get)
             .min(MAX_THREADS);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    let (mut blocks, mut problems) = (Vec::new(), Vec::new());
-                    loop {
-                        let index = reader.next.fetch_add(1, Ordering::Relaxed);
-                        if index >= count {
-                            break;
-                        }
-                        blocks.push((index, reader.block(index, &mut problems)));
-                        progress(reader.records.load(Ordering::Relaxed));
-                    }
-                    let mut all = read.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.0.append(&mut blocks);
-                    all.1.append(&mut problems);
-                });
+        let work = || {
+            let (mut blocks, mut problems) = (Vec::new(), Vec::new());
+            loop {
+                let index = reader.next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    break;
+                }
+                blocks.push((index, reader.block(index, &mut problems)));
+                progress(reader.records.load(Ordering::Relaxed));
             }
+            let mut all = read.lock().unwrap_or_else(PoisonError::into_inner);
+            all.0.append(&mut blocks);
+            all.1.append(&mut problems);
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // A thread that cannot start leaves its work to the others, at last to this one.
+                drop(thread::Builder::new().spawn_scoped(scope, work));
+            }
+            work();
         });
         let (mut blocks, problems) = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         blocks.sort_by_key(|(index, _)| *index);
