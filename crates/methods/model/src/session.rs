@@ -227,6 +227,14 @@ fn check_input<'a>(
             given: tensor.data_type(),
         });
     }
+    if tensor.is_empty() {
+        // Native engines divide by sizes; an empty tensor can end the process.
+        return Err(RunError::InputShape {
+            name: spec.name.clone(),
+            expected: format!("{:?} with at least one element", spec.oip_shape()),
+            given: format!("{:?}", tensor.shape()),
+        });
+    }
     let fits = tensor.shape().len() == spec.shape.len()
         && tensor
             .shape()

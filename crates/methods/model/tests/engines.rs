@@ -277,10 +277,14 @@ mod suite {
                 ("pixels".to_owned(), f32s(&[1, 64])),
             ];
             assert_eq!(refused(twice), "the input `pixels` is given twice");
-            // NaN and infinities are numbers like others to a model, and an empty batch has an empty answer.
+            // NaN and infinities are numbers like others to a model.
             let odd = Tensor::new(vec![1, 64], TensorData::F32(vec![f32::NAN; 64])).unwrap();
             assert_eq!(session.run(pixels(odd)).unwrap()[0].1.shape(), [1, 10]);
-            assert_eq!(session.run(pixels(f32s(&[0, 64]))).unwrap()[0].1.shape(), [0, 10]);
+            // ONNX Runtime divides by the size of some empty tensors, which ends the process.
+            assert_eq!(
+                refused(pixels(f32s(&[0, 64]))),
+                "the input `pixels` takes the shape [-1, 64] with at least one element, not [0, 64]"
+            );
         }
     }
 

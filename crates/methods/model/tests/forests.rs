@@ -237,6 +237,86 @@ mod tests {
         prop::collection::vec(prop::array::uniform3(prop::sample::select(&GRID[..])), 1..20)
     }
 
+    /// One branch over two leaves.
+    fn stump() -> Columns {
+        let leaf = |weight| Box::new(Tree::Leaf(vec![weight, 0.0]));
+        let root = Tree::Branch {
+            mode: 0,
+            feature: 1,
+            value: 0.5,
+            missing: false,
+            yes: leaf(1.0),
+            no: leaf(2.0),
+        };
+        let mut columns = Columns::default();
+        columns.add(0, &root, &mut 0);
+        columns
+    }
+
+    /// What is done to a stump, and why it is refused then.
+    type Case = (fn(&mut Columns), &'static str);
+
+    #[test]
+    fn what_is_no_tree_is_refused_by_name() {
+        let read = |change: fn(&mut Columns)| {
+            let mut columns = stump();
+            change(&mut columns);
+            Graph::from_onnx(&columns.to_onnx(), &NoExternalData, &Limits::default())
+        };
+        assert!(read(|_| {}).is_ok());
+        let cases: [Case; 10] = [
+            (
+                |c| c.yes[0] = 0,
+                "one of its trees has nodes that its root does not reach",
+            ),
+            (|c| c.yes[0] = 2, "one of its tree nodes has two parents"),
+            (|c| c.yes[0] = 9, "one of its tree nodes has no such child"),
+            (
+                |c| c.modes[0] = "LEAF",
+                "one of its trees does not have exactly one root",
+            ),
+            (|c| c.nodes[2] = 1, "two of its tree nodes have the same number"),
+            (
+                |c| c.modes[0] = "BRANCH_MEMBER",
+                "its node mode `BRANCH_MEMBER` is unknown",
+            ),
+            (
+                |c| c.features[0] = -1,
+                "one of its tree nodes has a negative feature",
+            ),
+            (
+                |c| c.leaf_targets[0] = 2,
+                "a leaf gives a weight to an unknown class or target",
+            ),
+            (|c| c.leaf_targets[0] = -1, "one of its targets is negative"),
+            (
+                |c| c.values.truncate(2),
+                "the columns of its tree nodes differ in length, or it has no trees",
+            ),
+        ];
+        for (change, reason) in cases {
+            let message = read(change).unwrap_err().to_string();
+            let expected =
+                format!("the node `y` (ai.onnx.ml.TreeEnsembleRegressor) cannot be read: {reason}");
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn a_large_ensemble_is_refused_before_it_is_lowered() {
+        let limits = Limits {
+            max_lowered_elements: 5,
+            ..Limits::default()
+        };
+        let message = Graph::from_onnx(&stump().to_onnx(), &NoExternalData, &limits)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "the model has more than 5 elements in a lowered tree ensemble"
+        );
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 

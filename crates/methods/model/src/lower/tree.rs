@@ -61,7 +61,8 @@ pub(super) fn trees(node: &Node, weights: &str, limits: &Limits) -> Result<Vec<T
     let columns = Columns::read(node)?;
     at_most(columns.ids.len(), limits.max_lowered_elements, "tree nodes")?;
     let mut leaves = leaf_weights(node, weights)?;
-    let mut roots: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    // For each tree: its nodes without a parent, and how many nodes it has.
+    let mut roots: BTreeMap<i64, (Vec<usize>, usize)> = BTreeMap::new();
     let mut has_parent = vec![false; columns.ids.len()];
     for row in 0..columns.ids.len() {
         if columns.mode(node, row)?.is_some() {
@@ -75,15 +76,23 @@ pub(super) fn trees(node: &Node, weights: &str, limits: &Limits) -> Result<Vec<T
         }
     }
     for ((tree, _), row) in &columns.rows {
-        let list = roots.entry(*tree).or_default();
+        let (list, count) = roots.entry(*tree).or_default();
+        *count += 1;
         if !has_parent.get(*row).copied().unwrap_or_default() {
             list.push(*row);
         }
     }
     roots
         .values()
-        .map(|roots| match roots[..] {
-            [root] => columns.tree(node, root, &mut leaves),
+        .map(|(roots, count)| match roots[..] {
+            [root] => {
+                let tree = columns.tree(node, root, &mut leaves)?;
+                if tree.nodes.len() == *count {
+                    Ok(tree)
+                } else {
+                    Err(node.unsupported("one of its trees has nodes that its root does not reach"))
+                }
+            }
             _ => Err(node.unsupported("one of its trees does not have exactly one root")),
         })
         .collect()
