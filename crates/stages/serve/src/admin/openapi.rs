@@ -78,14 +78,9 @@ mod tests {
         assert_eq!(described, served);
     }
 
+    /// `UPDATE_EXPECT=1` writes the document.
     #[test]
     fn the_committed_document_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/openapi.json");
-        let committed = std::fs::read_to_string(path).unwrap();
-        assert_eq!(
-            committed,
-            openapi_json(),
-            "write `openapi_json()` to docs/openapi.json (`cargo xtask gen`)"
-        );
+        expect_test::expect_file!["../../../../../docs/openapi.json"].assert_eq(&openapi_json());
     }
 }

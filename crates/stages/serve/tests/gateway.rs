@@ -1,0 +1,12 @@
+//! The gateway as its clients meet it: a real keeper in a temporary folder, the real example model, real TLS.
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod requests;

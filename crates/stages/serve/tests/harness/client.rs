@@ -1,0 +1,188 @@
+//! A client: TLS 1.3 with the local authority as its only root, HTTP/1.1 or HTTP/2.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use serde_json::Value;
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// Where to connect and whom to trust.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: String,
+    host: String,
+    tls: bool,
+    authority: Vec<u8>,
+}
+
+/// One HTTP/1.1 connection.
+pub(crate) struct Connection {
+    sender: conn::http1::SendRequest<Full<Bytes>>,
+    _task: JoinSet<()>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The status and the error code.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        let body = self.json();
+        assert_eq!(body["request_id"], self.headers["x-request-id"].to_str().unwrap());
+        (self.status, body["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The elements of the only output.
+    pub(crate) fn scores(&self) -> Vec<f64> {
+        assert_eq!(self.status, 200, "{self:?}");
+        let body = self.json();
+        assert_eq!(body["outputs"].as_array().unwrap().len(), 1, "{body}");
+        body["outputs"][0]["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|score| score.as_f64().unwrap())
+            .collect()
+    }
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, authority: &[u8]) -> Self {
+        let uri: Uri = url.parse().unwrap();
+        Self {
+            address: uri.authority().unwrap().to_string(),
+            host: uri.host().unwrap().to_owned(),
+            tls: uri.scheme_str() == Some("https"),
+            authority: authority.to_vec(),
+        }
+    }
+
+    pub(crate) async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(&self.address).await.unwrap()
+    }
+
+    /// A TLS stream, or why there is none.
+    pub(crate) async fn tls(
+        &self,
+        alpn: &[u8],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.clone().into()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let name = ServerName::try_from(self.host.clone()).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, self.tcp().await)
+            .await
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        if self.tls {
+            let stream = self.tls(b"http/1.1", &[&rustls::version::TLS13]).await.unwrap();
+            Connection::over(stream).await
+        } else {
+            Connection::over(self.tcp().await).await
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str, key: Option<&str>) -> Reply {
+        self.connect().await.send("GET", path, key, Bytes::new()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Reply {
+        self.connect()
+            .await
+            .send("POST", path, Some(key), body.to_string().into())
+            .await
+    }
+
+    pub(crate) async fn infer(&self, key: &str, body: &Value) -> Reply {
+        self.post("/v2/models/digits/infer", key, body).await
+    }
+
+    pub(crate) async fn over_http2(&self, path: &str, key: &str) -> Reply {
+        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
+        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _ = connection.await;
+        });
+        let request = request(
+            "GET",
+            &format!("https://{}{path}", self.address),
+            Some(key),
+            Bytes::new(),
+        );
+        collect(sender.send_request(request).await.unwrap()).await
+    }
+}
+
+impl Connection {
+    pub(crate) async fn over<S>(stream: S) -> Self
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _ = connection.await;
+        });
+        Self { sender, _task: task }
+    }
+
+    pub(crate) async fn send(&mut self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Reply {
+        self.request(request(method, path, key, body)).await
+    }
+
+    pub(crate) async fn request(&mut self, request: Request<Full<Bytes>>) -> Reply {
+        self.sender.ready().await.unwrap();
+        collect(self.sender.send_request(request).await.unwrap()).await
+    }
+}
+
+/// A request with a bearer key.
+pub(crate) fn request(method: &str, path: &str, key: Option<&str>, body: Bytes) -> Request<Full<Bytes>> {
+    let mut builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "gateway");
+    if let Some(key) = key {
+        builder = builder.header("authorization", format!("Bearer {key}"));
+    }
+    builder.body(Full::new(body)).unwrap()
+}
+
+async fn collect(response: Response<Incoming>) -> Reply {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    assert!(parts.headers.get("server").is_none());
+    assert_eq!(parts.headers["x-request-id"].len(), 32);
+    Reply {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    }
+}

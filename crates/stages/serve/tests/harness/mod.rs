@@ -1,0 +1,303 @@
+//! A gateway with everything real: state folder, keys, log, policies, model, TLS.
+
+pub(crate) mod client;
+
+use std::{path::PathBuf, sync::Arc, sync::OnceLock, time::Duration};
+
+use serde_json::{Value, json};
+use stockade_access::{
+    Access, ApiKey, Environment, NewKey, NewPrincipal, PolicySet, PrincipalKind, Role, create_key,
+    create_principal,
+};
+use stockade_crypto::{KeyFolder, KeyProvider};
+use stockade_evidence::{Actor, Digest, Event, Record, Timestamp};
+use stockade_model::{EngineChoice, Graph, Labels, Limits, NoExternalData, Session};
+use stockade_serve::{Bound, Config, Gateway, LoadedModel, ModelSet};
+use stockade_store::{Handle, Keeper, StateDir};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinSet};
+
+pub(crate) use self::client::{Client, Reply};
+
+/// 2026-11-21: the folder's keys are made then; the keeper's clock is the wall clock.
+const MADE_UNIX_S: i64 = 1_763_683_200;
+
+/// A state folder with principals and keys, and no gateway yet.
+pub(crate) struct House {
+    folder: TempDir,
+    provider: KeyProvider,
+    pub(crate) keeper: Keeper,
+}
+
+/// A gateway that serves until it is stopped.
+pub(crate) struct Running {
+    pub(crate) gateway: Gateway,
+    pub(crate) bound: Bound,
+    pub(crate) client: Client,
+    pub(crate) admin: Client,
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<Result<(), stockade_serve::RunError>>,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with_store(stockade_store::Config::default()).await
+    }
+
+    pub(crate) async fn with_store(config: stockade_store::Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        dir.create().unwrap();
+        let provider = KeyFolder::create(&dir.keys(), None, MADE_UNIX_S).unwrap();
+        let keeper = Keeper::open(dir, provider.clone(), config).await.unwrap();
+        Self {
+            folder,
+            provider,
+            keeper,
+        }
+    }
+
+    /// Closes the keeper as a crash of the process would not, and opens the folder again.
+    pub(crate) async fn reopen(self, config: stockade_store::Config) -> Self {
+        let Self {
+            folder,
+            provider,
+            keeper,
+        } = self;
+        keeper.close().await.unwrap();
+        let keeper = Keeper::open(StateDir::new(folder.path()), provider.clone(), config)
+            .await
+            .unwrap();
+        Self {
+            folder,
+            provider,
+            keeper,
+        }
+    }
+
+    pub(crate) fn dir(&self) -> StateDir {
+        StateDir::new(self.folder.path())
+    }
+
+    pub(crate) fn provider(&self) -> KeyProvider {
+        self.provider.clone()
+    }
+
+    fn handle(&self) -> Handle {
+        Handle::Local(self.keeper.clone())
+    }
+
+    /// Enrols a workload of the environment `prod` and gives it a key.
+    pub(crate) async fn enrol(&self, id: &str, roles: &[&str]) -> String {
+        self.enrol_in(id, roles, Environment::Prod).await
+    }
+
+    pub(crate) async fn enrol_in(&self, id: &str, roles: &[&str], environment: Environment) -> String {
+        let new = NewPrincipal {
+            id: id.parse().unwrap(),
+            kind: PrincipalKind::Workload,
+            roles: roles.iter().map(|role| role.parse::<Role>().unwrap()).collect(),
+            environment,
+            display_name: None,
+            email: None,
+        };
+        let (actor, now) = (Actor::Operator { uid: 0 }, self.keeper.now());
+        create_principal(&self.handle(), &actor, new, now).await.unwrap();
+        self.key_of(id, None).await.expose().to_owned()
+    }
+
+    pub(crate) async fn key_of(&self, id: &str, expires_at: Option<Timestamp>) -> ApiKey {
+        let new = NewKey {
+            principal: id.parse().unwrap(),
+            expires_at,
+        };
+        let (actor, now) = (Actor::Operator { uid: 0 }, self.keeper.now());
+        create_key(&self.handle(), &actor, new, now).await.unwrap().0
+    }
+
+    /// Every record with this event, in log order.
+    pub(crate) async fn records(&self, event: Event) -> Vec<Record> {
+        let mut found = Vec::new();
+        let mut each = |_: u64, record: &Record| {
+            if record.event == event {
+                found.push(record.clone());
+            }
+        };
+        self.keeper
+            .entries_since(Timestamp::from_unix_ms(0), &mut each)
+            .await
+            .unwrap();
+        found
+    }
+
+    /// Starts a gateway; `config` is laid over a configuration that serves the digits model on free ports.
+    pub(crate) async fn serve(&self, config: Value) -> Running {
+        self.serve_under(config, PolicySet::defaults().unwrap()).await
+    }
+
+    pub(crate) async fn serve_under(&self, config: Value, policies: PolicySet) -> Running {
+        let gateway = self.gateway(configuration(config), policies).await.unwrap();
+        let bound = gateway.bind().await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut tasks = JoinSet::new();
+        let running = gateway.clone();
+        tasks.spawn(async move {
+            running
+                .run(async {
+                    let _ = stopped.await;
+                })
+                .await
+        });
+        let authority = self.provider.certificate_authority().unwrap().certificate_der();
+        let client = Client::new(&bound.gateway_url, &authority);
+        let admin = Client::new(&bound.admin_url, &authority);
+        let running = Running {
+            gateway,
+            bound,
+            client,
+            admin,
+            stop,
+            tasks,
+        };
+        running.until_ready().await;
+        running
+    }
+
+    pub(crate) async fn gateway(
+        &self,
+        config: Config,
+        policies: PolicySet,
+    ) -> Result<Gateway, stockade_serve::ConfigError> {
+        let access = Arc::new(Access::new(self.keeper.clone(), policies).await.unwrap());
+        let authority = self.provider.certificate_authority().unwrap();
+        let models = models_for(&config);
+        Gateway::new(config, access, self.keeper.clone(), &models, authority)
+    }
+}
+
+impl Running {
+    async fn until_ready(&self) {
+        for _ in 0..500 {
+            if self.client.get("/readyz", None).await.status == 200 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the gateway is not ready");
+    }
+
+    /// Tells the gateway to stop and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send(()).unwrap();
+        self.tasks.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    /// Tells the gateway to stop; `ended` waits.
+    pub(crate) fn begin_stop(self) -> Stopping {
+        self.stop.send(()).unwrap();
+        Stopping(self.tasks)
+    }
+}
+
+pub(crate) struct Stopping(JoinSet<Result<(), stockade_serve::RunError>>);
+
+impl Stopping {
+    pub(crate) async fn ended(mut self) {
+        self.0.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// `over` laid over a configuration that serves the digits model on free ports.
+pub(crate) fn configuration(over: Value) -> Config {
+    let mut base = json!({
+        "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "limits": {"principal": {"per_second": 100_000.0, "burst": 100_000}},
+        "models": {"digits": {
+            "source": "vault:digits@1",
+            "environment": "prod",
+            "limits": {"per_second": 100_000.0, "burst": 100_000},
+        }},
+    });
+    lay(&mut base, over);
+    serde_json::from_value(base).unwrap()
+}
+
+fn lay(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// The digits model under every name that the configuration serves.
+pub(crate) fn models_for(config: &Config) -> ModelSet {
+    let model = |(name, config): (&String, &stockade_serve::ModelConfig)| LoadedModel {
+        name: name.clone(),
+        version: 1,
+        digest: digits().1,
+        session: digits().0,
+        labels: Some(Labels::Ints((0..10).collect())),
+        environment: config.environment,
+    };
+    ModelSet::new(config.models.iter().map(model)).unwrap()
+}
+
+/// The example model, loaded once for all tests.
+fn digits() -> (Arc<Session>, Digest) {
+    static DIGITS: OnceLock<(Arc<Session>, Digest)> = OnceLock::new();
+    DIGITS
+        .get_or_init(|| {
+            let bytes = std::fs::read(example("digits.onnx")).unwrap();
+            let graph = Graph::from_onnx(&bytes, &NoExternalData, &Limits::default()).unwrap();
+            (
+                Arc::new(Session::load(&graph, &EngineChoice::Rten, 1).unwrap()),
+                Digest::sha256(&bytes),
+            )
+        })
+        .clone()
+}
+
+fn example(file: &str) -> PathBuf {
+    [
+        env!("CARGO_MANIFEST_DIR"),
+        "..",
+        "..",
+        "..",
+        "examples",
+        "digits",
+        file,
+    ]
+    .iter()
+    .collect()
+}
+
+/// The request that the example's README pastes: an image of a seven.
+pub(crate) fn seven() -> Value {
+    serde_json::from_slice(&std::fs::read(example("request.json")).unwrap()).unwrap()
+}
+
+/// The scores that the example's training script expects for it.
+pub(crate) fn sevens_label() -> i64 {
+    let answer: Value = serde_json::from_slice(&std::fs::read(example("answer.json")).unwrap()).unwrap();
+    answer["label"].as_i64().unwrap()
+}
+
+/// A request with `rows` copies of the seven.
+pub(crate) fn batch(rows: usize) -> Value {
+    let mut request = seven();
+    let row = request["inputs"][0]["data"].as_array().unwrap().clone();
+    let data: Vec<Value> = std::iter::repeat_n(row, rows).flatten().collect();
+    request["inputs"][0]["data"] = Value::Array(data);
+    request["inputs"][0]["shape"] = json!([rows, 64]);
+    request
+}
+
+/// The public part of a key.
+pub(crate) fn prefix_of(key: &str) -> stockade_access::KeyPrefix {
+    ApiKey::parse(key).unwrap().prefix().clone()
+}
