@@ -158,7 +158,13 @@ async fn a_remote_handle_does_what_a_local_one_does() {
             .to_secret()
             .ct_eq(&key.to_secret())
     );
-    assert!(handle.unwrap_key(&wrapped, b"another").await.is_err());
+    let moved = handle.unwrap_key(&wrapped, b"another").await;
+    assert!(matches!(
+        moved,
+        Err(stockade_store::WrapError::Key(
+            stockade_crypto::KeyError::NotAuthentic
+        ))
+    ));
     let sealed = handle.seal_personal("person-1", "name", "Ada").await.unwrap();
     assert_eq!(
         handle
