@@ -1,7 +1,7 @@
 //! Two clocks: a security clock that never goes back, and a watch over steps of the wall clock.
 //!
-//! The security clock is max(wall clock, newest time ever seen), and the newest record of the log brings its time across a
-//! restart, so a key or an approval that has expired stays expired when the wall clock is set back. The price is
+//! The security clock is max(wall clock, newest time ever seen); the newest records of the log and a note beside the rows
+//! bring it across a restart, so a key or an approval that has expired stays expired when the wall clock is set back. The price is
 //! that a clock once set far ahead keeps the security clock there; both steps are in the log as `clock.stepped`.
 //! Durations are measured on the monotonic clock and never on this one.
 

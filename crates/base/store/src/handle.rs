@@ -12,7 +12,7 @@ use crate::{
     backup::{BackupError, BackupReport, create_backup},
     commit::{Appended, Commit, Row},
     config::Config,
-    control::ControlClient,
+    control::{ControlClient, ControlError},
     error::{AppendError, CommitError, OpenError, ReadError, WrapError},
     keeper::{Keeper, owned},
     layout::StateDir,
@@ -44,8 +44,12 @@ impl Handle {
         dir.check_version()?;
         let started = Instant::now();
         loop {
-            if let Some(client) = ControlClient::connect(&dir).await? {
-                return Ok(Self::Remote(client));
+            match ControlClient::connect(&dir).await {
+                Ok(Some(client)) => return Ok(Self::Remote(client)),
+                // A server that is closing hangs up; soon the folder is free, or another server answers.
+                Err(ControlError::Io(_)) if started.elapsed() < WAIT_MAX => {}
+                Err(error) => return Err(error.into()),
+                Ok(None) => {}
             }
             match Lock::acquire(&dir) {
                 Ok(lock) => {

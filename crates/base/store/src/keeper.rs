@@ -221,7 +221,7 @@ impl Keeper {
         shared.tasks.close();
         shared.tasks.wait().await;
         let integrated = self.integrated().await;
-        let remembered = shared.remember_applied().await;
+        let remembered = shared.remember_applied().await.and(shared.remember_clock().await);
         shared.rows.close().await;
         let log = shared.log.clone();
         let closed = blocking(move || log.close()).await;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use stockade_crypto::{DataKey, Passphrase, WrappedKey};
+use stockade_crypto::{DataKey, KeyError, Passphrase, WrappedKey};
 use stockade_evidence::{Actor, Personal, Record, Timestamp};
 use tokio::{net::UnixStream, sync::Mutex, time::timeout};
 
@@ -224,6 +224,7 @@ impl ControlClient {
                     .map_err(|_| Remote::from(ControlError::Malformed))?;
                 Ok(DataKey::from_bytes(bytes))
             }
+            Response::NotAuthentic {} => Err(KeyError::NotAuthentic.into()),
             other => Err(unexpected(other).into()),
         }
     }

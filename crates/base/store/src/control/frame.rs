@@ -12,6 +12,9 @@ use super::{
 /// Longest body of a frame.
 pub(crate) const FRAME_MAX: usize = 8 << 20;
 
+/// Room for every message that carries a key.
+const SMALL: usize = 16 << 10;
+
 /// Writes one message. The bytes are wiped afterwards, for some messages carry keys.
 pub(crate) async fn write<T: Serialize + Sync>(
     stream: &mut (impl AsyncWrite + Unpin + Send),
@@ -32,8 +35,9 @@ pub(crate) async fn read<T: DeserializeOwned>(
         other => drop(other?),
     }
     let length = body_length(length)?;
-    let mut body = Vec::new();
-    // The buffer grows with what arrives, not with what was announced.
+    // The buffer grows with what arrives, not with what was announced. Messages with keys fit in it from the start, so no
+    // copy of one is left behind by growing.
+    let mut body = Vec::with_capacity(SMALL);
     stream.take(length).read_to_end(&mut body).await?;
     let body = SecretBytes::new(body);
     if u64::try_from(body.len()).unwrap_or(u64::MAX) != length {
@@ -52,7 +56,8 @@ fn body_length(length: [u8; 4]) -> Result<u64, ControlError> {
 }
 
 fn encode<T: Serialize>(message: &T) -> Result<SecretBytes, ControlError> {
-    let mut frame = vec![0; 4];
+    let mut frame = Vec::with_capacity(SMALL);
+    frame.extend_from_slice(&[0; 4]);
     serde_json::to_writer(&mut frame, message).map_err(|_| ControlError::TooLarge)?;
     let length = frame.len().saturating_sub(4);
     let header = u32::try_from(length)

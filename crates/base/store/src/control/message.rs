@@ -76,6 +76,7 @@ pub(crate) enum Response {
     Time { now: Timestamp },
     Backup { report: crate::backup::BackupReport },
     Conflict { kind: String, id: String },
+    NotAuthentic {},
     Failed { message: String },
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
-use stockade_crypto::{DataKey, Passphrase};
+use stockade_crypto::{DataKey, KeyError, Passphrase};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -117,11 +117,13 @@ impl Keeper {
                 .await
                 .map_or_else(failed, |appended| Response::Appended { appended }),
             Request::WrapKey { key, context } => self.wrap(&key, &context),
-            Request::UnwrapKey { wrapped, context } => self
-                .unwrap_key(&wrapped, context.0.expose())
-                .map_or_else(failed, |key| Response::Key {
+            Request::UnwrapKey { wrapped, context } => match self.unwrap_key(&wrapped, context.0.expose()) {
+                Ok(key) => Response::Key {
                     key: Secret(key.to_secret()),
-                }),
+                },
+                Err(KeyError::NotAuthentic) => Response::NotAuthentic {},
+                Err(error) => failed(error),
+            },
             Request::Now {} => Response::Time { now: self.now() },
             Request::Backup {
                 into,

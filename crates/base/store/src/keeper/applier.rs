@@ -13,8 +13,9 @@ use std::{
 use stockade_evidence::Change;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::Shared;
+use super::{Shared, open::CLOCK};
 use crate::{
+    clock::wall_clock,
     commit::{Appended, Expect, change_key},
     error::{AppendError, Closed, CommitError, ProjectionBehind},
     log,
@@ -196,6 +197,20 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Remembers the security clock, so that records with older times do not hide it from the next start.
+    pub(crate) async fn remember_clock(&self) -> Result<(), crate::rows::RowsError> {
+        let ms = u64::try_from(self.clock.at(wall_clock()).unix_ms()).unwrap_or(0);
+        self.rows
+            .set_position(
+                CLOCK,
+                &Position {
+                    origin: CLOCK.to_owned(),
+                    size: ms,
+                },
+            )
+            .await
     }
 
     /// Remembers that every entry up to the end of the log is applied, so that the next start looks no further back.

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Keeper, Shared, applier,
     applier::Queue,
-    replay::{Replayed, batches, entry},
+    replay::{Replayed, batches, walk},
     snapshot::SnapshotAge,
     watch,
 };
@@ -28,12 +28,16 @@ use crate::{
     files::{PART_SUFFIX, files_below, sync_folder},
     layout::StateDir,
     lock::{Lock, LockError},
-    log::{LogOpenError, LogPaths, LogWriter, read_log_head},
+    log::{LogOpenError, LogPaths, LogWriter, ReadError, Retention, read_log_head},
     personal::Subjects,
     projection::Projection,
     rows::{Position, RowStore as _, SqliteRows},
 };
 
+/// Where the security clock is remembered, in milliseconds, as a position.
+pub(crate) const CLOCK: &str = "clock";
+/// Records that are asked for the newest time: those of many callers are not quite in order.
+const RECENT: u64 = 256;
 /// Where the newest snapshot is remembered.
 pub(crate) const SNAPSHOT_HINT: &str = "snapshot";
 
@@ -57,7 +61,7 @@ impl Keeper {
         let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
         let rows = SqliteRows::open(&dir.records_db()).await?;
         catch_up(&log, &blobs, &rows).await?;
-        let newest = newest_time(&log)?;
+        let newest = newest_time(&dir, &log, &rows).await?;
         let snapshot = SnapshotAge::new(rows.position(SNAPSHOT_HINT).await?, &log.origin());
         let subjects = Subjects::new(dir.subjects());
         subjects.destroy_erased(&rows).await?;
@@ -166,11 +170,14 @@ pub async fn rebuild(dir: StateDir, keys: KeyProvider) -> Result<RebuildReport, 
 async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenError> {
     let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
     let path = dir.records_db();
-    let hint = what_it_remembers(&path, log).await?;
+    let memory = what_it_remembers(&path, log).await?;
     let new = path.with_extension("db.part");
     remove_database(&new)?;
     let rows = SqliteRows::open(&new).await?;
-    let count = fill(log, &blobs, &rows, hint).await?;
+    let count = fill(log, &blobs, &rows, memory.snapshot).await?;
+    if let Some(clock) = memory.clock {
+        rows.set_position(CLOCK, &clock).await?;
+    }
     rows.close().await;
     set_aside(&path)?;
     fs::rename(&new, &path)?;
@@ -178,20 +185,28 @@ async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenErro
     Ok(count)
 }
 
-/// The snapshot that the old database remembers, where it can be read. One that knows more of the log than there is stops
+/// Hints that a database keeps beside the rows.
+#[derive(Debug, Default)]
+struct Memory {
+    snapshot: Option<Position>,
+    clock: Option<Position>,
+}
+
+/// What the old database remembers, where it can be read. One that knows more of the log than there is stops
 /// the rebuild: it may be the log that was put back, and with it a key that was revoked.
-async fn what_it_remembers(path: &Path, log: &LogWriter) -> Result<Option<Position>, OpenError> {
+async fn what_it_remembers(path: &Path, log: &LogWriter) -> Result<Memory, OpenError> {
     let Ok(old) = SqliteRows::open_read_only(path).await else {
-        return Ok(None);
+        return Ok(Memory::default());
     };
     let applied = old.applied().await.ok().flatten();
-    let hint = old.position(SNAPSHOT_HINT).await.ok().flatten();
+    let snapshot = old.position(SNAPSHOT_HINT).await.ok().flatten();
+    let clock = old.position(CLOCK).await.ok().flatten();
     old.close().await;
     match applied {
         Some(applied) if applied.origin == log.origin() && applied.size > log.durable_size() => {
             Err(gone(&applied))
         }
-        Some(_) | None => Ok(hint),
+        Some(_) | None => Ok(Memory { snapshot, clock }),
     }
 }
 
@@ -366,14 +381,23 @@ pub(crate) async fn fill(
     Ok(replayed.projection.len())
 }
 
-fn newest_time(log: &LogWriter) -> Result<Timestamp, OpenError> {
-    let newest = log
-        .durable_size()
-        .checked_sub(1)
-        .map(|last| entry(log, last))
-        .transpose()?
-        .flatten();
-    Ok(newest.map_or(Timestamp::from_unix_ms(0), |record| record.time))
+/// The latest time that the newest records and the rows' memory of the clock know.
+async fn newest_time(dir: &StateDir, log: &LogWriter, rows: &SqliteRows) -> Result<Timestamp, OpenError> {
+    let remembered = rows
+        .position(CLOCK)
+        .await?
+        .and_then(|clock| i64::try_from(clock.size).ok());
+    let mut newest = Timestamp::from_unix_ms(remembered.unwrap_or(0));
+    let end = log.durable_size();
+    let retention = Retention::read(&Posix, &log_paths(dir)).map_err(ReadError::from)?;
+    let first = end.saturating_sub(RECENT).max(retention.minimum_index);
+    walk(log, first, end, &mut |_, leaf| {
+        if let Ok(record) = Record::from_leaf(leaf) {
+            newest = newest.max(record.time);
+        }
+        Ok(())
+    })?;
+    Ok(newest)
 }
 
 /// A record of Stockade itself.

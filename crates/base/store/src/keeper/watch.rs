@@ -11,6 +11,8 @@ use crate::{
     log::LogHealth,
 };
 
+/// Ticks after which the security clock is remembered.
+const CLOCK_EVERY: u32 = 60;
 /// Shares of the disk budget, in percent, that raise an alarm.
 const DISK_ALARMS: [u64; 2] = [80, 95];
 
@@ -19,6 +21,7 @@ pub(crate) async fn run(shared: Weak<Shared>, stop: CancellationToken) {
     let start = Instant::now();
     let mut clocks = StepWatch::new(wall_clock(), start.elapsed());
     let mut disk = DiskAlarm::default();
+    let mut ticks = 0u32;
     let mut tick = tokio::time::interval(WATCH_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -33,6 +36,12 @@ pub(crate) async fn run(shared: Weak<Shared>, stop: CancellationToken) {
             keeper
                 .note(Event::DiskBudget, |record| record.with("percent", percent))
                 .await;
+        }
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(CLOCK_EVERY)
+            && let Err(error) = keeper.shared.remember_clock().await
+        {
+            tracing::warn!(%error, "the security clock was not remembered");
         }
         if let Err(error) = keeper.snapshot_when_due().await {
             tracing::warn!(%error, "no snapshot of the state was made; a start replays more of the log");
