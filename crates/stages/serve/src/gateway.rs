@@ -145,10 +145,10 @@ impl Gateway {
         config: Config,
         access: Arc<Access>,
         keeper: Keeper,
-        models: &ModelSet,
+        models: ModelSet,
         certificates: CertificateAuthority,
     ) -> Result<Self, ConfigError> {
-        let snapshot = Snapshot::new(config, models)?;
+        let snapshot = Snapshot::new(config, &models)?;
         let shared = Arc::new(Shared::new(keeper, access, snapshot));
         let (ports, reloading) = (Mutex::new(None), tokio::sync::Mutex::new(()));
         Ok(Self(Arc::new(Inner {
@@ -195,7 +195,7 @@ impl Gateway {
 
     /// Serves until `shutdown` resolves; then takes nothing new, finishes what is in flight within the drain's time,
     /// flushes the outcomes and records the stop.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let ports = self.0.ports.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Ports { gateway, admin } = ports.ok_or(RunError::NotBound)?;
         let shared = self.0.shared.clone();

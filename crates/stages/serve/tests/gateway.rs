@@ -9,4 +9,6 @@ mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod requests;

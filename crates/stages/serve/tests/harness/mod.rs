@@ -2,7 +2,11 @@
 
 pub(crate) mod client;
 
-use std::{path::PathBuf, sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use stockade_access::{
@@ -171,7 +175,7 @@ impl House {
         let access = Arc::new(Access::new(self.keeper.clone(), policies).await.unwrap());
         let authority = self.provider.certificate_authority().unwrap();
         let models = models_for(&config);
-        Gateway::new(config, access, self.keeper.clone(), &models, authority)
+        Gateway::new(config, access, self.keeper.clone(), models, authority)
     }
 }
 
@@ -234,56 +238,58 @@ fn lay(base: &mut Value, over: Value) {
     }
 }
 
-/// The digits model under every name that the configuration serves.
+/// The models that the configuration names: `example:NAME` is a file of `examples/models`, all else the digits.
 pub(crate) fn models_for(config: &Config) -> ModelSet {
-    let model = |(name, config): (&String, &stockade_serve::ModelConfig)| LoadedModel {
-        name: name.clone(),
-        version: 1,
-        digest: digits().1,
-        session: digits().0,
-        labels: Some(Labels::Ints((0..10).collect())),
-        environment: config.environment,
+    let model = |(name, config): (&String, &stockade_serve::ModelConfig)| {
+        let (session, digest, labels) = match config.source.strip_prefix("example:") {
+            Some(file) => load(&example(&["models", &format!("{file}.onnx")])),
+            None => digits(),
+        };
+        LoadedModel {
+            name: name.clone(),
+            version: 1,
+            digest,
+            session,
+            labels,
+            environment: config.environment,
+        }
     };
     ModelSet::new(config.models.iter().map(model)).unwrap()
 }
 
-/// The example model, loaded once for all tests.
-fn digits() -> (Arc<Session>, Digest) {
-    static DIGITS: OnceLock<(Arc<Session>, Digest)> = OnceLock::new();
-    DIGITS
-        .get_or_init(|| {
-            let bytes = std::fs::read(example("digits.onnx")).unwrap();
-            let graph = Graph::from_onnx(&bytes, &NoExternalData, &Limits::default()).unwrap();
-            (
-                Arc::new(Session::load(&graph, &EngineChoice::Rten, 1).unwrap()),
-                Digest::sha256(&bytes),
-            )
-        })
-        .clone()
+type Loaded = (Arc<Session>, Digest, Option<Labels>);
+
+/// The digits model, loaded once for all tests.
+fn digits() -> Loaded {
+    static DIGITS: OnceLock<Loaded> = OnceLock::new();
+    let digits = || {
+        let (session, digest, _) = load(&example(&["digits", "digits.onnx"]));
+        (session, digest, Some(Labels::Ints((0..10).collect())))
+    };
+    DIGITS.get_or_init(digits).clone()
 }
 
-fn example(file: &str) -> PathBuf {
-    [
-        env!("CARGO_MANIFEST_DIR"),
-        "..",
-        "..",
-        "..",
-        "examples",
-        "digits",
-        file,
-    ]
-    .iter()
-    .collect()
+fn load(file: &Path) -> Loaded {
+    let bytes = std::fs::read(file).unwrap();
+    let graph = Graph::from_onnx(&bytes, &NoExternalData, &Limits::default()).unwrap();
+    let session = Session::load(&graph, &EngineChoice::Rten, 1).unwrap();
+    (Arc::new(session), Digest::sha256(&bytes), graph.labels().cloned())
+}
+
+fn example(parts: &[&str]) -> PathBuf {
+    let examples = [env!("CARGO_MANIFEST_DIR"), "..", "..", "..", "examples"];
+    examples.iter().chain(parts).collect()
 }
 
 /// The request that the example's README pastes: an image of a seven.
 pub(crate) fn seven() -> Value {
-    serde_json::from_slice(&std::fs::read(example("request.json")).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(example(&["digits", "request.json"])).unwrap()).unwrap()
 }
 
 /// The scores that the example's training script expects for it.
 pub(crate) fn sevens_label() -> i64 {
-    let answer: Value = serde_json::from_slice(&std::fs::read(example("answer.json")).unwrap()).unwrap();
+    let answer: Value =
+        serde_json::from_slice(&std::fs::read(example(&["digits", "answer.json"])).unwrap()).unwrap();
     answer["label"].as_i64().unwrap()
 }
 
