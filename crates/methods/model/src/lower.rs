@@ -6,12 +6,15 @@
 //! # Citation
 //! Nakandala et al., "A Tensor Compiler for Unified Machine Learning Prediction Serving" (Hummingbird, arXiv 2010.04804), sections 4.1 (GEMM) and 4.2 (tree traversal).
 
+mod compare;
 mod forest;
 mod labels;
 mod linear;
 mod post;
 mod scale;
 mod tree;
+mod walked;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 
