@@ -233,7 +233,7 @@ impl Integrator {
         answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
         shared
             .budget
-            .subtract(self.tiles.remove_superseded(&*self.disk, &self.written)?);
+            .subtract(self.tiles.remove_superseded(&*self.disk, &self.written, size)?);
         self.written.clear();
         let unneeded: Vec<super::shared::Retired> = unneeded;
         for segment in unneeded {

@@ -3,7 +3,10 @@
 //! Only entry bundles are removed. The hashes are kept, so any two checkpoints can still be proved consistent. The
 //! minimum index is durable before the first bundle is removed, and a record in the log should say it before that.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use stockade_evidence::{FULL_WIDTH, entries_path};
@@ -57,13 +60,21 @@ impl Retention {
 
     /// What is in force for the log at `paths`.
     pub fn read(disk: &dyn Disk, paths: &LogPaths) -> Result<Self, DiskError> {
-        let path = Self::path(paths);
-        let Some(bytes) = disk.read(&path, MAX_STATE_FILE)? else {
+        Self::read_at(disk, &Self::path(paths))
+    }
+
+    /// What was in force for the log that was left behind under `name` in `origins`.
+    pub(crate) fn of_former(disk: &dyn Disk, origins: &Path, name: &str) -> Result<Self, DiskError> {
+        Self::read_at(disk, &origins.join(format!("{name}.retention.json")))
+    }
+
+    fn read_at(disk: &dyn Disk, path: &Path) -> Result<Self, DiskError> {
+        let Some(bytes) = disk.read(path, MAX_STATE_FILE)? else {
             return Ok(Self::default());
         };
         let damaged = |cause: serde_json::Error| {
             let cause = std::io::Error::new(std::io::ErrorKind::InvalidData, cause);
-            DiskError::new(crate::disk::DiskOperation::Read, &path, cause)
+            DiskError::new(crate::disk::DiskOperation::Read, path, cause)
         };
         serde_json::from_slice(&bytes).map_err(damaged)
     }

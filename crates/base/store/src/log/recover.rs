@@ -14,6 +14,7 @@ use super::{
     files::create_anew,
     head::{Head, beside},
     open::{check_layout, prepare},
+    prune::Retention,
 };
 use crate::disk::{Disk, DiskError, Posix, SyncPoint};
 
@@ -130,6 +131,8 @@ pub struct FormerOrigin {
     pub source: FolderSource,
     /// The entries under its last checkpoint. Nothing is verified here.
     pub size: u64,
+    /// The first entry that retention left.
+    pub minimum_index: u64,
 }
 
 /// The logs that were left behind in `origins`, oldest first. `current` is the one now written, which is not among
@@ -152,6 +155,7 @@ pub fn former_origins(origins: &Path, current: &str) -> Result<Vec<FormerOrigin>
                     origin: head.origin,
                     source,
                     size,
+                    minimum_index: Retention::of_former(&Posix, origins, name)?.minimum_index,
                 },
             ));
         }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use stockade_evidence::{
     EntryTooLarge, FULL_WIDTH, Hash, TilePath, TileWriter, encode_entries, entries_path, leaf_hash,
-    parse_path, tile_path,
+    parse_path,
 };
 
 use super::{
@@ -162,26 +162,27 @@ impl TileFolder {
         Ok(())
     }
 
-    /// Removes the partial files that `files` replace, and any that an interrupted attempt left. Returns the bytes
-    /// freed. Call it once the checkpoint over `files` is durable.
-    pub(crate) fn remove_superseded(&self, disk: &dyn Disk, files: &[TileFile]) -> Result<u64, DiskError> {
+    /// Removes the partial files beside `files` that a tree of `size` entries does not have. Returns the bytes freed.
+    /// Call it once the checkpoint of `size` is durable.
+    pub(crate) fn remove_superseded(
+        &self,
+        disk: &dyn Disk,
+        files: &[TileFile],
+        size: u64,
+    ) -> Result<u64, DiskError> {
         let mut freed = 0;
         for (path, _) in files {
-            let Some(tile) = parse_path(path) else { continue };
-            let (full, width) = match tile {
-                TilePath::Hashes { level, index, width } => (tile_path(level, index, FULL_WIDTH), width),
-                TilePath::Entries { index, width } => (entries_path(index, FULL_WIDTH), width),
-            };
-            let folder = self.log.join(format!("{full}.p"));
-            for entry in disk.list(&folder)?.unwrap_or_default() {
-                if entry.name != width.to_string() {
-                    let stale = folder.join(&entry.name);
-                    freed += disk.len(&stale)?.unwrap_or(0);
-                    disk.remove(&stale)?;
+            let full = path.split_once(".p/").map_or(path.as_str(), |(full, _)| full);
+            let folder = format!("{full}.p");
+            for entry in disk.list(&self.log.join(&folder))?.unwrap_or_default() {
+                let partial = format!("{folder}/{}", entry.name);
+                if is_replaced(&partial, size) {
+                    freed += disk.len(&self.log.join(&partial))?.unwrap_or(0);
+                    disk.remove(&self.log.join(&partial))?;
                 }
             }
-            if width == FULL_WIDTH {
-                disk.remove_dir(&folder)?;
+            if full == path {
+                disk.remove_dir(&self.log.join(&folder))?;
             }
         }
         Ok(freed)
