@@ -41,8 +41,11 @@ use crate::{
     rows::{RowStore as _, SqliteRows},
 };
 
-pub(crate) use self::open::{blocking, log_paths, owned, system_record};
 use self::{applier::Queue, snapshot::SnapshotAge};
+pub(crate) use self::{
+    maintain::recover_unversioned,
+    open::{blocking, log_paths, owned, system_record},
+};
 pub use self::{
     maintain::{RecoverReport, RetentionError, recover_log},
     open::{RebuildReport, rebuild},

@@ -17,7 +17,7 @@ use crate::{
     commit::Row,
     config::Config,
     files::read_bounded,
-    keeper::{Keeper, blocking, recover_log, system_record},
+    keeper::{Keeper, blocking, recover_unversioned, system_record},
     layout::StateDir,
     personal::{ERASED_KEY, Kid},
     rows::{RowStore as _, SqliteRows},
@@ -58,7 +58,8 @@ pub struct Restored {
 
 /// Restores `from` into `dir`, which must be absent or empty, checks every byte on the way, and starts a new origin.
 ///
-/// VERSION is written last but for the log's first record, so an interrupted restore leaves a folder that does not open.
+/// Keys of erased subjects are not copied at all. VERSION is written after the new origin has begun, so an interrupted restore
+/// leaves a folder that does not open, and never one that goes on with the old origin.
 pub async fn restore_backup(
     from: &Path,
     dir: StateDir,
@@ -68,16 +69,18 @@ pub async fn restore_backup(
     let erased_keys = erasures(&options.erasures_from).await?;
     let (report, provider) = {
         let (from, dir) = (from.to_owned(), dir.clone());
-        blocking(move || copy_back(&from, &dir, keys)).await??
+        let erased = erased_keys.iter().map(|(kid, _)| kid.clone()).collect::<Vec<_>>();
+        blocking(move || copy_back(&from, &dir, keys, &erased)).await??
     };
     let RestoreOptions { config, actor, .. } = options;
-    Box::pin(recover_log(
+    Box::pin(recover_unversioned(
         dir.clone(),
         provider.clone(),
         config.clone(),
         actor.clone(),
     ))
     .await?;
+    dir.write_version()?;
     let keeper = Box::pin(Keeper::open(dir, provider, config)).await?;
     let erased = keeper.replay_erasures(erased_keys, keeper.now()).await?;
     let about = Subject {
@@ -104,6 +107,7 @@ fn copy_back(
     from: &Path,
     dir: &StateDir,
     keys: RestoreKeys,
+    erased: &[Kid],
 ) -> Result<(BackupReport, KeyProvider), BackupError> {
     let (manifest, bytes) = Manifest::read(from)?;
     let mut project = Filling::new(dir.project())?;
@@ -113,6 +117,14 @@ fn copy_back(
     let state = dir.state().to_owned();
     let mut state = Filling::over(&state);
     for file in &manifest.files {
+        if file
+            .path
+            .strip_prefix("state/subjects/")
+            .and_then(Kid::parse)
+            .is_some_and(|kid| erased.contains(&kid))
+        {
+            continue;
+        }
         let source = from.join(&file.path);
         let filling = if let Some(name) = file.path.strip_prefix("state/") {
             state.file(name, &source).map(|()| &state)
@@ -135,7 +147,6 @@ fn copy_back(
     }
     state.finish()?;
     project.finish()?;
-    dir.write_version()?;
     Ok((manifest.report(&bytes), provider))
 }
 

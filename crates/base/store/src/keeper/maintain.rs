@@ -22,7 +22,7 @@ use crate::{
     error::{AppendError, OpenError},
     files::sync_folder,
     layout::StateDir,
-    log::{FormerLog, LogWriter, PruneError, Recovery, recover},
+    log::{FormerLog, LogWriter, PruneError, Recovery, Retention, recover},
     projection::Projection,
     rows::{Batch, Position, RowStore as _, SqliteRows},
 };
@@ -108,6 +108,13 @@ impl Keeper {
         if retention.legal_hold {
             return Err(RetentionError::LegalHold);
         }
+        let paths = log_paths(self.dir());
+        if Retention::read(&Posix, &paths)
+            .map_err(PruneError::from)?
+            .legal_hold
+        {
+            return Err(RetentionError::LegalHold);
+        }
         let days = retention.keep_days.ok_or(RetentionError::KeepsAll)?;
         let now = self.now();
         let oldest = now.plus_ms(-i64::from(days).saturating_mul(MS_PER_DAY));
@@ -174,6 +181,16 @@ pub async fn recover_log(
     actor: Actor,
 ) -> Result<RecoverReport, OpenError> {
     dir.check_version()?;
+    recover_unversioned(dir, keys, config, actor).await
+}
+
+/// The same for a folder that is being restored and has no VERSION yet.
+pub(crate) async fn recover_unversioned(
+    dir: StateDir,
+    keys: KeyProvider,
+    config: Config,
+    actor: Actor,
+) -> Result<RecoverReport, OpenError> {
     let _lock = acquire(&dir)?;
     let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
     let (projection, rows_kept) = match rows_as_they_stand(&dir).await {
