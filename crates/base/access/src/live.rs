@@ -3,11 +3,15 @@
 //! Rows and policies are each swapped whole, so a request sees one state or the next, never a mixture. When the rows
 //! cannot be read again after a change, no key is accepted until they can.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use stockade_evidence::Timestamp;
 use stockade_store::{Handle, Keeper, ReadError, Reader, Row};
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     Action, AuthenticationError, Authorization, Identity, PolicySet, Principal, PrincipalId, Resource,
@@ -15,6 +19,9 @@ use crate::{
     remember::Decisions,
     rows::{API_KEY, BadRow, PRINCIPAL},
 };
+
+/// Between two attempts to read rows that could not be read.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Where the rows are read: a keeper (in process or through its socket), or a folder beside one.
 #[derive(Clone, Debug)]
@@ -69,6 +76,8 @@ pub struct Access {
     decisions: ArcSwap<Decisions>,
     /// The rows could not be read after they changed.
     stale: AtomicBool,
+    /// Held while rows are read and put in place, so that an older reading never replaces a newer one.
+    refreshing: Mutex<()>,
     /// The latest time seen: going back from it revives no expired key.
     latest: AtomicI64,
 }
@@ -94,6 +103,7 @@ impl Access {
             directory: ArcSwap::from_pointee(directory),
             decisions: ArcSwap::from_pointee(Decisions::new(policies)),
             stale: AtomicBool::new(false),
+            refreshing: Mutex::new(()),
             latest: AtomicI64::new(i64::MIN),
         })
     }
@@ -135,10 +145,22 @@ impl Access {
     /// Reads the rows again; to be called whenever the store reports a change. Where it fails no key is accepted
     /// until it succeeds.
     pub async fn refresh(&self) -> Result<(), RefreshError> {
+        let _one_at_a_time = self.refreshing.lock().await;
         let read = read(&self.source).await;
         self.stale.store(read.is_err(), Ordering::Release);
         self.directory.store(read?.into());
         Ok(())
+    }
+
+    /// Refreshes at every change that `changes` (from [`Keeper::changes`]) reports, until the keeper is gone; from then on
+    /// no key is accepted. A revocation binds as soon as this has run, so it wants a task of its own.
+    pub async fn follow(&self, mut changes: watch::Receiver<u64>) {
+        while changes.changed().await.is_ok() {
+            while self.refresh().await.is_err() && changes.has_changed().is_ok() {
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        self.stale.store(true, Ordering::Release);
     }
 }
 

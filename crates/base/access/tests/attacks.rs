@@ -5,15 +5,20 @@ mod project;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt as _,
+        path::PathBuf,
+        time::{Duration, Instant},
+    };
 
     use stockade_access::{
         Access, Acting, ActingError, Action, ApiKey, AuthenticationError, ChangeError, Claim, Environment,
         Forbidden, NewKey, NewPrincipal, PolicySet, Principal, PrincipalKind, Resource, create_key,
         create_principal, default_policies, list_keys, list_principals, revoke_key, rotate_key,
     };
-    use stockade_evidence::{Actor, Timestamp};
-    use stockade_store::Handle;
+    use stockade_evidence::{Actor, Change, Event, Record, RecordId, Timestamp};
+    use stockade_store::{Commit, Handle};
 
     use crate::project::Project;
 
@@ -144,6 +149,65 @@ mod tests {
         assert_eq!(again, revoked);
         let rotated = rotate_key(fixture.handle(), &OPERATOR, key.prefix(), Duration::ZERO, NOW).await;
         assert!(matches!(rotated.unwrap_err(), ChangeError::KeyEnded { .. }));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_revocation_binds_within_a_second_of_its_record() {
+        let fixture = Fixture::new().await;
+        fixture.enrol("alice", "client").await;
+        let key = fixture.key("alice", None).await;
+        let Handle::Local(keeper) = fixture.handle().clone() else {
+            unreachable!("the project owns its folder")
+        };
+        let revoked = async {
+            revoke_key(fixture.handle(), &OPERATOR, key.prefix(), NOW)
+                .await
+                .unwrap();
+            let since = Instant::now();
+            while fixture.access.authenticate(key.expose(), NOW).is_ok() {
+                assert!(since.elapsed() < Duration::from_secs(1));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = fixture.access.follow(keeper.changes()) => panic!("the keeper is there"),
+            () = revoked => {}
+        }
+        fixture.check(key.expose(), NOW, Err(AuthenticationError::Revoked));
+    }
+
+    #[tokio::test]
+    async fn while_the_rows_cannot_be_read_no_key_is_accepted() {
+        let fixture = Fixture::new().await;
+        fixture.enrol("alice", "client").await;
+        let key = fixture.key("alice", None).await;
+        let row = |change| {
+            let record =
+                Record::new(NOW, RecordId::new([1; 16]), Event::KeyCreated, OPERATOR).changing(change);
+            fixture.handle().commit(Commit::new(record))
+        };
+        let (kind, id) = ("api_key".to_owned(), "aaaaaaaa".to_owned());
+        let value = serde_json::json!({"principal": "../alice"});
+        row(Change::Put {
+            kind: kind.clone(),
+            id: id.clone(),
+            value,
+        })
+        .await
+        .unwrap();
+        assert!(
+            fixture
+                .access
+                .refresh()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("`api_key` `aaaaaaaa`")
+        );
+        fixture.check(key.expose(), NOW, Err(AuthenticationError::Stale));
+        row(Change::Delete { kind, id }).await.unwrap();
+        fixture.access.refresh().await.unwrap();
+        fixture.check(key.expose(), NOW, Ok("alice"));
     }
 
     #[tokio::test]
