@@ -287,7 +287,7 @@ mod tests {
                 match state >> 20 & 3 {
                     0 => mutated[place] ^= 1 << (state >> 12 & 7),
                     1 => mutated.truncate(place.max(1)),
-                    2 => mutated.insert(place, (state >> 8) as u8),
+                    2 => mutated.insert(place, state.to_be_bytes()[6]),
                     _ => drop(mutated.remove(place)),
                 }
                 if mutated.is_empty() {

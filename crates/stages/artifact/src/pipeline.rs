@@ -194,7 +194,9 @@ mod tests {
     use super::*;
 
     fn content(length: usize) -> Vec<u8> {
-        (0..length).map(|place| (place * 31 >> 3) as u8).collect()
+        (0..length)
+            .map(|place| ((place * 31) >> 3).to_le_bytes()[0])
+            .collect()
     }
 
     fn digest(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {

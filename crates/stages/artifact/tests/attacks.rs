@@ -129,9 +129,9 @@ mod tests {
         }
     }
 
-    fn content(length: usize, seed: usize) -> Vec<u8> {
+    fn content(length: usize, seed: u8) -> Vec<u8> {
         (0..length)
-            .map(|place| (place.wrapping_mul(2_654_435_761) >> 7) as u8 ^ seed as u8)
+            .map(|place| (place.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0] ^ seed)
             .collect()
     }
 
@@ -200,7 +200,7 @@ mod tests {
             .await;
         let (file, length) = (
             "digits/1/files/0",
-            fs::metadata(fixture.blob("digits/1/files/0")).unwrap().len() as usize,
+            fs::read(fixture.blob("digits/1/files/0")).unwrap().len(),
         );
         for (what, place) in [
             ("header length", 0),
@@ -294,7 +294,7 @@ mod tests {
         fixture.seal("digits", &[("a", b"first")]).await;
         fixture.seal("digits", &[("a", b"second")]).await;
         let file = "digits/2/manifest.json";
-        let length = fs::metadata(fixture.blob(file)).unwrap().len() as usize;
+        let length = fs::read(fixture.blob(file)).unwrap().len();
         for place in (0..length).step_by(11) {
             fixture
                 .damage("digits@2", file, "manifest byte", xor(place))
