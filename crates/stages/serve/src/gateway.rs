@@ -3,8 +3,10 @@
 //! INVARIANT: budgets are rebuilt from the log before a port opens, and what stops the gateway from recording stops it
 //! from serving.
 
+mod background;
+mod error;
+
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,7 +15,7 @@ use std::{
 use stockade_access::{Access, PolicySet};
 use stockade_crypto::CertificateAuthority;
 use stockade_evidence::{Control, Decision, Digest, Event, Record, Subject, SubjectKind};
-use stockade_store::{Keeper, OpenError};
+use stockade_store::Keeper;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::AdminPlane,
     config::Config,
-    merged,
     models::ModelSet,
     phases::{
         DataPlane,
@@ -30,11 +31,11 @@ use crate::{
     },
     shared::Shared,
     snapshot::{ConfigError, Snapshot},
-    tls::{self, Leaf, TlsError},
+    tls::{self, Leaf},
 };
 
-/// How often certificates are looked at.
-const RENEW_EVERY: Duration = Duration::from_secs(60);
+pub use self::error::{BindError, ReloadError, RunError};
+
 /// Time for what was dropped to end, and for the last outcomes to reach the log.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -81,62 +82,6 @@ pub struct Reload {
     pub policies: PolicySet,
     /// The models that the configuration names, loaded.
     pub models: ModelSet,
-}
-
-/// The gateway could not open its ports.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The day's use could not be read from the log.
-    #[error("the budgets could not be rebuilt from the log")]
-    Budgets(#[from] OpenError),
-    /// A port could not be taken.
-    #[error("`{listen}` cannot be listened on\nhint: another process may use it; port 0 takes a free one")]
-    Listen {
-        /// The address.
-        listen: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// TLS could not be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The start could not be recorded.
-    #[error("the start cannot be recorded, so nothing is served")]
-    Unrecorded,
-}
-
-/// A reload was refused; everything is as before.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The configuration cannot be served.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A setting that binds at start has changed.
-    #[error("`{setting}` binds at start\nhint: restart to change it")]
-    NeedsRestart {
-        /// The setting.
-        setting: &'static str,
-    },
-    /// The reload could not be recorded.
-    #[error("the reload cannot be recorded, so it does not take effect")]
-    Unrecorded,
-}
-
-/// The gateway could not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// `bind` was not called, or the gateway ran already.
-    #[error("the gateway's ports are not open")]
-    NotBound,
-    /// The listeners could not be handed to the runtime.
-    #[error("the listeners cannot be used")]
-    Listeners(#[from] io::Error),
-    /// TLS could not be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The end could not be recorded.
-    #[error("the gateway stopped, and that cannot be recorded")]
-    Unrecorded,
 }
 
 impl Gateway {
@@ -210,14 +155,14 @@ impl Gateway {
         let doors = (shared.doors.clone(), shared.admin_doors.clone());
         self.listen(&mut tasks, gateway, data_plane, doors.0, (&stop, &kill))?;
         self.listen(&mut tasks, admin, admin_plane, doors.1, (&stop, &kill))?;
-        tasks.spawn(follow_changes(shared.clone(), stop.clone()));
-        tasks.spawn(renew(
+        tasks.spawn(background::follow_changes(shared.clone(), stop.clone()));
+        tasks.spawn(background::renew(
             shared.clone(),
             leaves,
             self.0.certificates.clone(),
             stop.clone(),
         ));
-        tasks.spawn(flush_merged(shared.clone(), stop.clone()));
+        tasks.spawn(background::flush_merged(shared.clone(), stop.clone()));
         shared.set_serving(true);
         shutdown.await;
         shared.set_serving(false);
@@ -393,66 +338,6 @@ impl Gateway {
             })
             .await
             .map_err(|_| RunError::Unrecorded)
-    }
-}
-
-/// Takes changes of principals and keys over as soon as they are applied.
-async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut changes = shared.keeper.changes();
-    loop {
-        if let Err(error) = shared.access.refresh().await {
-            // `Access` accepts no key until it could read again.
-            tracing::error!(%error, "principals and keys could not be read");
-            if stop
-                .run_until_cancelled(tokio::time::sleep(Duration::from_millis(200)))
-                .await
-                .is_none()
-            {
-                return;
-            }
-            continue;
-        }
-        match stop.run_until_cancelled(changes.changed()).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => return,
-        }
-    }
-}
-
-/// Renews the leaf certificates, under the authority now in the key provider: it may have been rotated.
-async fn renew(
-    shared: Arc<Shared>,
-    leaves: Vec<Arc<Leaf>>,
-    first: CertificateAuthority,
-    stop: CancellationToken,
-) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(RENEW_EVERY))
-        .await
-        .is_some()
-    {
-        let authority = shared
-            .keeper
-            .keys()
-            .certificate_authority()
-            .unwrap_or_else(|_| first.clone());
-        for leaf in &leaves {
-            match leaf.renew(&authority, shared.keeper.now()) {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("a server certificate was renewed"),
-                Err(error) => tracing::error!(%error, "a server certificate could not be renewed"),
-            }
-        }
-    }
-}
-
-async fn flush_merged(shared: Arc<Shared>, stop: CancellationToken) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(merged::WINDOW))
-        .await
-        .is_some()
-    {
-        shared.recorder.merged(&shared.merged).await;
     }
 }
 

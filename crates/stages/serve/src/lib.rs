@@ -11,6 +11,7 @@ mod answer;
 mod config;
 mod gateway;
 mod merged;
+mod metadata;
 mod metrics;
 mod models;
 mod phases;

@@ -22,10 +22,7 @@ use stockade_access::{Action, Identity, Resource};
 use stockade_evidence::{Control, RecordId, Subject};
 use stockade_protocol::{
     InferResponse, Parameters,
-    oip::{
-        ModelMetadata, ModelReady, Route, ServerLive, ServerMetadata, ServerReady, TensorMetadata, route,
-        write_infer_response,
-    },
+    oip::{ModelReady, Route, ServerLive, ServerReady, route, write_infer_response},
 };
 
 use self::{
@@ -37,11 +34,11 @@ use self::{
 use crate::{
     answer::{self, Answer, Refusal},
     config::OutputPolicy,
+    metadata,
     models::ServedModel,
     shared::{Call, Shared},
     snapshot::Snapshot,
     source::Source,
-    tensors,
 };
 
 /// Bodies from this size on are parsed beside the connections' threads.
@@ -162,7 +159,7 @@ impl<'a> Identified<'a> {
                 })
                 .await
             }
-            Ok(Route::ServerMetadata) => self.server(|_| server_metadata()).await,
+            Ok(Route::ServerMetadata) => self.server(|_| metadata::server()).await,
             Ok(Route::ModelReady { model, version }) => {
                 let ready = |model: &ServedModel, _: &OutputPolicy| {
                     ModelReady {
@@ -174,7 +171,8 @@ impl<'a> Identified<'a> {
                 self.about_model(&model, version.as_deref(), ready).await
             }
             Ok(Route::ModelMetadata { model, version }) => {
-                self.about_model(&model, version.as_deref(), model_metadata).await
+                self.about_model(&model, version.as_deref(), metadata::model)
+                    .await
             }
             Ok(Route::ModelInfer { model, version }) => {
                 self.infer(&model, version.as_deref(), parts, body).await
@@ -418,30 +416,4 @@ impl<'a> Identified<'a> {
             self.who.principal.roles.iter().map(stockade_access::Role::as_str),
         )
     }
-}
-
-fn server_metadata() -> Vec<u8> {
-    ServerMetadata {
-        name: "stockade".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        extensions: Vec::new(),
-    }
-    .to_json()
-}
-
-fn model_metadata(model: &ServedModel, policy: &OutputPolicy) -> Vec<u8> {
-    let inputs = model.signature().inputs.iter().map(|spec| TensorMetadata {
-        name: spec.name.clone(),
-        datatype: tensors::wire_type(spec.data_type),
-        shape: spec.oip_shape(),
-        labels: Vec::new(),
-    });
-    ModelMetadata {
-        name: model.name().to_owned(),
-        versions: vec![model.version().to_string()],
-        platform: "onnx".to_owned(),
-        inputs: inputs.collect(),
-        outputs: shape::visible_outputs(model.signature(), model.labels(), policy),
-    }
-    .to_json()
 }

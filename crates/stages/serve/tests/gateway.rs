@@ -5,6 +5,8 @@ mod admin;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;

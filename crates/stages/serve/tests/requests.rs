@@ -6,7 +6,6 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use stockade_access::Environment;
 use stockade_evidence::{Actor, Decision, Event};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{House, Reply, batch, client::request, prefix_of, seven, sevens_label};
 
@@ -145,12 +144,8 @@ async fn without_a_valid_key_nothing_is_told() {
     let running = house.serve(json!({})).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
     let unknown = format!("stk_aaaaaaaa_{}", "A".repeat(43));
-    let wrong = format!("{}A", &good[..good.len() - 1]);
-    let wrong = if wrong == good {
-        format!("{}B", &good[..good.len() - 1])
-    } else {
-        wrong
-    };
+    let last = if good.ends_with('A') { "B" } else { "A" };
+    let wrong: String = good.chars().take(good.len() - 1).chain(last.chars()).collect();
     for key in [
         None,
         Some("x"),
@@ -388,94 +383,6 @@ async fn other_forms_and_methods_are_named() {
             "{path}"
         );
     }
-    running.stop().await;
-}
-
-/// Writes `head`, then a byte of `rest` every `pause`, and returns what came back before the end.
-async fn drip(client: &crate::harness::Client, head: &str, rest: &[u8], pause: Duration) -> String {
-    let mut stream = client.tls(b"http/1.1", &[&rustls::version::TLS13]).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut reply = Vec::new();
-    for byte in rest {
-        let mut buffer = [0; 4096];
-        match tokio::time::timeout(pause, stream.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) => break,
-            Ok(Ok(read)) => reply.extend_from_slice(&buffer[..read]),
-            Err(_) => {
-                if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
-                    break;
-                }
-            }
-        }
-    }
-    String::from_utf8_lossy(&reply).into_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_senders_are_cut_off() {
-    let house = House::new().await;
-    let key = house.enrol("a", &["client"]).await;
-    let timeouts = json!({"header_ms": 200, "body_ms": 60_000, "body_grace_ms": 200, "idle_ms": 400, "handshake_ms": 200});
-    let running = house.serve(json!({ "timeouts": timeouts })).await;
-    let start = tokio::time::Instant::now();
-    let head = drip(
-        &running.client,
-        "POST /v2/models",
-        &[b'x'; 1000],
-        Duration::from_millis(20),
-    )
-    .await;
-    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
-    assert!(
-        head.contains("x-request-id: ") && head.contains("\"code\":\"timeout\""),
-        "{head}"
-    );
-    let request = format!(
-        "POST /v2/models/digits/infer HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\ncontent-length: 900\r\n\r\n"
-    );
-    let body = drip(
-        &running.client,
-        &request,
-        &[b' '; 1000],
-        Duration::from_millis(20),
-    )
-    .await;
-    assert!(
-        body.starts_with("HTTP/1.1 408 ") && body.contains("\"code\":\"timeout\""),
-        "{body}"
-    );
-    // Silence: before TLS, and after.
-    let mut silent = running.client.tcp().await;
-    assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
-    let idle = drip(&running.client, "", &[], Duration::ZERO).await;
-    assert_eq!(idle, "");
-    let mut idle = running
-        .client
-        .tls(b"http/1.1", &[&rustls::version::TLS13])
-        .await
-        .unwrap();
-    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_has_a_deadline_and_a_queue_has_an_end() {
-    let house = House::new().await;
-    let key = house.enrol("a", &["client"]).await;
-    let config = json!({
-        "limits": {"workers": 1, "max_queued": 0},
-        "timeouts": {"inference_ms": 1},
-        "models": {"digits": {"max_rows": 20_000}},
-    });
-    let running = house.serve(config).await;
-    let body = batch(20_000);
-    let late = running.client.infer(&key, &body).await;
-    assert_eq!(late.refusal(), (504, "upstream_timeout".to_owned()));
-    let replies = futures::future::join_all((0..6).map(|_| running.client.infer(&key, &body))).await;
-    let full: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 503).collect();
-    assert!(!full.is_empty(), "{replies:?}");
-    assert!(full.iter().all(|reply| reply.headers["retry-after"] == "1"));
     running.stop().await;
 }
 

@@ -20,6 +20,9 @@ use crate::{
 /// Outcome records on their way at once; beyond it requests wait for the log.
 const OUTCOMES_MAX: usize = 4096;
 
+/// A log that takes longer than this for one record is as good as none.
+const APPEND_MAX: Duration = Duration::from_secs(10);
+
 /// Writes the gateway's records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -180,7 +183,11 @@ impl Recorder {
     }
 
     async fn append(&self, record: Record) -> Result<(), Refusal> {
-        match self.keeper.append(record).await {
+        let Ok(appended) = tokio::time::timeout(APPEND_MAX, self.keeper.append(record)).await else {
+            tracing::error!(phase = "record", "the log does not answer");
+            return Err(Refusal::unrecorded());
+        };
+        match appended {
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::error!(phase = "record", %error, "the log takes no record");

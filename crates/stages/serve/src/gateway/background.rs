@@ -1,0 +1,73 @@
+//! What goes on beside requests until the gateway stops.
+
+use std::{sync::Arc, time::Duration};
+
+use stockade_crypto::CertificateAuthority;
+use tokio_util::sync::CancellationToken;
+
+use crate::{merged, shared::Shared, tls::Leaf};
+
+/// How often certificates are looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// Pause before principals and keys are read again after that failed.
+const READ_AGAIN: Duration = Duration::from_millis(200);
+
+/// Takes changes of principals and keys over as soon as they are applied.
+pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.keeper.changes();
+    loop {
+        if let Err(error) = shared.access.refresh().await {
+            // `Access` accepts no key until it could read again.
+            tracing::error!(%error, "principals and keys could not be read");
+            if stop
+                .run_until_cancelled(tokio::time::sleep(READ_AGAIN))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            continue;
+        }
+        match stop.run_until_cancelled(changes.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+/// Renews the leaf certificates, under the authority now in the key provider: it may have been rotated.
+pub(super) async fn renew(
+    shared: Arc<Shared>,
+    leaves: Vec<Arc<Leaf>>,
+    first: CertificateAuthority,
+    stop: CancellationToken,
+) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(RENEW_EVERY))
+        .await
+        .is_some()
+    {
+        let authority = shared
+            .keeper
+            .keys()
+            .certificate_authority()
+            .unwrap_or_else(|_| first.clone());
+        for leaf in &leaves {
+            match leaf.renew(&authority, shared.keeper.now()) {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("a server certificate was renewed"),
+                Err(error) => tracing::error!(%error, "a server certificate could not be renewed"),
+            }
+        }
+    }
+}
+
+pub(super) async fn flush_merged(shared: Arc<Shared>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(merged::WINDOW))
+        .await
+        .is_some()
+    {
+        shared.recorder.merged(&shared.merged).await;
+    }
+}

@@ -1,0 +1,63 @@
+//! Why the gateway did not start, reload or end as asked.
+
+use std::{io, net::SocketAddr};
+
+use stockade_store::OpenError;
+
+use crate::{snapshot::ConfigError, tls::TlsError};
+
+/// The gateway could not open its ports.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The day's use could not be read from the log.
+    #[error("the budgets could not be rebuilt from the log")]
+    Budgets(#[from] OpenError),
+    /// A port could not be taken.
+    #[error("`{listen}` cannot be listened on\nhint: another process may use it; port 0 takes a free one")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The start could not be recorded.
+    #[error("the start cannot be recorded, so nothing is served")]
+    Unrecorded,
+}
+
+/// A reload was refused; everything is as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration cannot be served.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting that binds at start has changed.
+    #[error("`{setting}` binds at start\nhint: restart to change it")]
+    NeedsRestart {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The reload could not be recorded.
+    #[error("the reload cannot be recorded, so it does not take effect")]
+    Unrecorded,
+}
+
+/// The gateway could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// `bind` was not called, or the gateway ran already.
+    #[error("the gateway's ports are not open")]
+    NotBound,
+    /// The listeners could not be handed to the runtime.
+    #[error("the listeners cannot be used")]
+    Listeners(#[from] io::Error),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The end could not be recorded.
+    #[error("the gateway stopped, and that cannot be recorded")]
+    Unrecorded,
+}
