@@ -115,8 +115,10 @@ impl Integrator {
                 return Work::Finish;
             }
             let due = since.is_some_and(|since| since.elapsed() >= self.interval);
-            let asked = progress.integration_error.is_none() && is_awaited(&progress);
-            if owed && (due || asked || progress.journal_closed || self.signed_with_old_keys) {
+            // After a failure for want of space, only time brings the next attempt.
+            let asked = is_awaited(&progress) || self.signed_with_old_keys;
+            let asked = asked && progress.integration_error.is_none();
+            if owed && (due || asked || progress.journal_closed) {
                 let done = self.tree.size().saturating_sub(progress.integrated);
                 let leaves = progress
                     .pending

@@ -23,7 +23,7 @@ use super::{
 use crate::disk::{Disk, DiskError, DiskFile, SyncPoint};
 
 /// How much of a new segment is written at once.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Creates segments.
 pub(crate) struct Segments {

@@ -205,6 +205,7 @@ pub fn fuzz_journal(data: &[u8]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the tests' numbers are small")]
 mod tests {
     use proptest::prelude::*;
 

@@ -17,6 +17,10 @@ use crate::disk::{Disk, DiskError, EntryKind, Posix};
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// A full bundle of the largest entries, with their lengths.
 const MAX_FILE: u64 = FULL_WIDTH as u64 * (MAX_ENTRY as u64 + 2);
+/// Takes the beginning of a larger file: so many hashes or entries.
+type Part = fn(Vec<u8>, usize) -> Vec<u8>;
+/// How often a file is looked for under its names.
+const READ_ATTEMPTS: usize = 3;
 const HASH_LEN: usize = size_of::<Hash>();
 
 /// Reads tiles, bundles and the checkpoint of a log from a folder.
@@ -139,7 +143,7 @@ impl FolderSource {
 
     /// The part of a larger file that was the partial tile or bundle asked for.
     fn read_part(&self, wanted: TilePath) -> Result<Option<Vec<u8>>, DiskError> {
-        let (width, full, part): (u16, String, fn(Vec<u8>, usize) -> Vec<u8>) = match wanted {
+        let (width, full, part): (u16, String, Part) = match wanted {
             TilePath::Hashes { level, index, width } => {
                 (width, tile_path(level, index, FULL_WIDTH), first_hashes)
             }
@@ -171,10 +175,17 @@ impl TileSource for FolderSource {
         if wanted.is_none() && path != CHECKPOINT {
             return Ok(None);
         }
-        if let Some(bytes) = Posix.read(&self.folder.join(path), MAX_FILE)? {
-            return Ok(Some(bytes));
+        // A running log may replace the tile between any two looks.
+        for _ in 0..READ_ATTEMPTS {
+            if let Some(bytes) = Posix.read(&self.folder.join(path), MAX_FILE)? {
+                return Ok(Some(bytes));
+            }
+            let Some(wanted) = wanted else { return Ok(None) };
+            if let Some(part) = self.read_part(wanted)? {
+                return Ok(Some(part));
+            }
         }
-        wanted.map_or(Ok(None), |wanted| self.read_part(wanted))
+        Ok(None)
     }
 }
 

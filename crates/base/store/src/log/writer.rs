@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -136,13 +136,19 @@ impl LogWriter {
             inner: Arc::new(inner),
         };
         let (for_journal, max_batch) = (Arc::clone(&shared), config.max_batch.max(1));
-        writer.spawn("log-journal", move || journal.run(&for_journal, max_batch))?;
-        writer.spawn("log-integrator", move || integrator.run(&shared, &segments))?;
+        writer.spawn("log-journal", move || {
+            let _guard = StopOnPanic(&for_journal);
+            journal.run(&for_journal, max_batch);
+        })?;
+        writer.spawn("log-integrator", move || {
+            let _guard = StopOnPanic(&shared);
+            integrator.run(&shared, &segments);
+        })?;
         Ok(writer)
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), LogOpenError> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
         match thread {
             Ok(thread) => {
                 self.inner
@@ -329,6 +335,17 @@ impl fmt::Debug for LogWriter {
     }
 }
 
+/// Nobody waits for ever for a thread that died.
+struct StopOnPanic<'a>(&'a Shared);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop("a thread of the log's writer panicked");
+        }
+    }
+}
+
 impl Inner {
     fn close(&self) {
         self.shared.close_queue();
@@ -338,9 +355,8 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
         {
-            if thread.join().is_err() {
-                self.shared.stop("a thread of the log's writer panicked");
-            }
+            // A panic was noted by the thread itself.
+            let _ = thread.join();
         }
     }
 }
