@@ -48,7 +48,10 @@ mod tests {
                 let log = log.clone();
                 scope.spawn(move || {
                     for n in 0.. {
-                        let entry = leaf((start << 20) | (worker << 16) | n, 10 + (n as usize * 37) % 900);
+                        let entry = leaf(
+                            (start << 20) | (worker << 16) | n,
+                            10 + usize::try_from(n * 37 % 900).unwrap(),
+                        );
                         let Ok(index) = answer(log.append(entry.clone())) else {
                             return;
                         };
@@ -74,14 +77,12 @@ mod tests {
         let output = BufReader::new(child.stdout.take().unwrap());
         let reader = thread::spawn(move || {
             let mut acknowledged = BTreeMap::new();
-            let mut lines: Vec<String> = output.lines().map_while(Result::ok).collect();
+            let lines: Vec<String> = output.lines().map_while(Result::ok).collect();
             // The harness may have begun a line that an acknowledgement ended; the last line may be cut.
-            for line in &mut lines {
-                let Some(at) = line.find(ACKNOWLEDGED) else {
-                    continue;
-                };
-                let words: Vec<&str> = line[at..].split(' ').collect();
-                if let [_, index, digest] = words[..]
+            for line in &lines {
+                let words: Vec<&str> = line.split(' ').collect();
+                if let [.., word, index, digest] = words[..]
+                    && word.ends_with(ACKNOWLEDGED)
                     && digest.len() == 64
                 {
                     acknowledged.insert(index.parse().unwrap(), digest.to_owned());

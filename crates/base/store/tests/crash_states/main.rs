@@ -7,6 +7,7 @@ mod check;
 #[path = "../log_support/mod.rs"]
 mod log_support;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "files of a test are small")]
 mod model;
 #[cfg(test)]
 mod tests;
