@@ -1,6 +1,6 @@
 //! Reading without owning: no lock, no write, beside a running server or on a stranger's copy.
 //!
-//! SQLite is opened read-only; a copy on a read-only disk works as well. What a reader says is what the files say: the
+//! SQLite is opened read-only and leaves no file behind; a copy on a read-only disk works as well. What a reader says is what the files say: the
 //! keeper compares rows with the log, `log verify` checks the log.
 
 use std::io;

@@ -22,9 +22,6 @@ const SCHEMA_VERSION: i64 = 1;
 const CONNECTIONS: u32 = 3;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SQLITE_CANTOPEN, SQLITE_READONLY_CANTINIT and SQLITE_READONLY_DIRECTORY (sqlite.org/rescode.html).
-const CANNOT_OPEN: [&str; 3] = ["14", "1288", "1544"];
-
 const SCHEMA: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS rows (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, \
      origin TEXT NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID, STRICT",
@@ -146,8 +143,12 @@ impl SqliteRows {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
         let rows = Self {
+            // One connection always stays, and with it the write-ahead log, by which readers see that somebody writes.
             pool: SqlitePoolOptions::new()
+                .min_connections(1)
                 .max_connections(CONNECTIONS)
+                .idle_timeout(None)
+                .max_lifetime(None)
                 .connect_with(options)
                 .await?,
         };
@@ -156,28 +157,24 @@ impl SqliteRows {
         Ok(rows)
     }
 
-    /// Opens an existing database for reading, beside its owner; on a disk that cannot be written, as an unchanging file.
+    /// Opens an existing database for reading, beside its owner or on a copy, and leaves no mark.
+    ///
+    /// An owner keeps the write-ahead log as long as it has the database open. Where there is none, nobody writes, and the file
+    /// is read as one that does not change; otherwise SQLite would put its own files beside it.
     pub async fn open_read_only(path: &Path) -> Result<Self, RowsError> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
         let options = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
+            .immutable(!Path::new(&log).exists())
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = || SqlitePoolOptions::new().max_connections(1);
-        let rows = Self {
-            pool: pool().connect_with(options.clone()).await?,
-        };
-        // A database in WAL mode needs its `-shm` file, which a read-only disk cannot give it.
-        match rows.position("applied").await {
-            Err(RowsError::Database(sqlx::Error::Database(error)))
-                if !writable(path) && error.code().is_some_and(|code| CANNOT_OPEN.contains(&&*code)) =>
-            {
-                rows.close().await;
-                Ok(Self {
-                    pool: pool().connect_with(options.immutable(true)).await?,
-                })
-            }
-            Ok(_) | Err(_) => Ok(rows),
-        }
+        Ok(Self {
+            pool: SqlitePoolOptions::new()
+                .max_connections(1)
+                .connect_with(options)
+                .await?,
+        })
     }
 
     /// Rows that live as long as this value.
@@ -418,13 +415,6 @@ fn stored(row: &SqliteRow) -> Result<StoredRow, RowsError> {
         origin: row.try_get(3)?,
         log_index: from_sql(row.try_get(4)?),
     })
-}
-
-/// Whether this process may make files beside `path`.
-fn writable(path: &Path) -> bool {
-    let access = rustix::fs::Access::WRITE_OK;
-    path.parent()
-        .is_some_and(|folder| rustix::fs::access(folder, access).is_ok())
 }
 
 /// SQLite integers are signed; no log has 2^63 entries, and an edited negative one matches no entry.

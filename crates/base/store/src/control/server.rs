@@ -272,3 +272,17 @@ fn remove(path: &std::path::Path) -> io::Result<()> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_folders_owner_is_answered() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let me = rustix::process::getuid().as_raw();
+        check_peer(&near, me).unwrap();
+        let refused = check_peer(&near, me + 1).unwrap_err();
+        assert!(matches!(refused, ControlError::Stranger { found, owner } if found == me && owner == me + 1));
+    }
+}

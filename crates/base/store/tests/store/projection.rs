@@ -542,3 +542,57 @@ async fn snapshots_under_load_are_exact() {
     assert_eq!(keeper.rows("thing").await.unwrap(), rows);
     keeper.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_reader_leaves_no_mark_and_reads_a_copy() {
+    let folder = Folder::new();
+    let keeper = folder.open().await;
+    set(&keeper, "a", json!(1)).await;
+    let names = |dir: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let mut found = files(dir);
+        found.sort();
+        found
+    };
+    let while_open = names(folder.dir.project());
+    let reader = Reader::open(folder.dir.clone()).await.unwrap();
+    assert!(reader.row("thing", "a").await.unwrap().is_some());
+    drop(reader);
+    assert_eq!(names(folder.dir.project()), while_open);
+    keeper.close().await.unwrap();
+    let copy = stockade_store::StateDir::new(folder.temp.path().join("copy"));
+    crate::folder::copy(folder.dir.project(), copy.project());
+    let before = names(copy.project());
+    let reader = Reader::open(copy.clone()).await.unwrap();
+    assert_eq!(reader.rows("thing").await.unwrap().len(), 1);
+    assert_eq!(names(copy.project()), before);
+    drop(reader);
+    assert_eq!(names(copy.project()), before);
+}
+
+#[tokio::test]
+async fn retention_is_asked_before_anything_is_removed() {
+    let folder = Folder::new();
+    let keeper = folder.open().await;
+    let refused = keeper.prune(Actor::System {}).await.unwrap_err();
+    assert!(refused.to_string().contains("keep_days"), "{refused}");
+    keeper.close().await.unwrap();
+    let retention = Retention {
+        keep_days: Some(1),
+        legal_hold: true,
+    };
+    let config = Config {
+        retention,
+        ..Config::default()
+    };
+    let keeper = Keeper::open(folder.dir.clone(), folder.keys(), config)
+        .await
+        .unwrap();
+    let refused = keeper.prune(Actor::System {}).await.unwrap_err();
+    assert!(refused.to_string().contains("legal_hold"), "{refused}");
+    assert_eq!(
+        keeper.health().log.durable_size,
+        1,
+        "a refusal leaves no record of a removal"
+    );
+    keeper.close().await.unwrap();
+}
