@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stockade_evidence::{Decision, Event};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{House, Reply, batch};
@@ -93,4 +94,34 @@ async fn a_model_has_a_deadline_and_a_queue_has_an_end() {
     assert!(!full.is_empty(), "{replies:?}");
     assert!(full.iter().all(|reply| reply.headers["retry-after"] == "1"));
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_http_is_answered_and_counted() {
+    let house = House::new().await;
+    let running = house.serve(json!({})).await;
+    let long = format!("GET / HTTP/1.1\r\nhost: g\r\nx: {}\r\n\r\n", "a".repeat(20_000));
+    for (text, status) in [
+        ("GET /\u{1} HTTP/1.1\r\n\r\n", 400),
+        ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
+        (long.as_str(), 431),
+    ] {
+        let mut stream = running
+            .client
+            .tls(b"http/1.1", &[&rustls::version::TLS13])
+            .await
+            .unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply).await;
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+    }
+    running.stop().await;
+    let merged = house.records(Event::RequestsRefused).await;
+    let malformed = merged.iter().find(|record| {
+        matches!(
+        &record.decision, Some(Decision::Refused { code, .. }) if code == "malformed_http")
+    });
+    assert_eq!(malformed.unwrap().details["count"], 3);
 }

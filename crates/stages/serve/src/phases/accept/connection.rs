@@ -74,6 +74,7 @@ pub(crate) struct Connections<H> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
     Closed,
+    Malformed,
     HeadLate,
     Dropped,
 }
@@ -150,10 +151,15 @@ impl<H: Handler> Connections<H> {
         let end = self
             .watch(Pin::new(&mut connection), &activity, Some(head), idle)
             .await;
-        if end == End::HeadLate {
-            self.refused("slow_head", source);
-            let socket = connection.into_parts().io.into_inner();
-            let _ = tokio::time::timeout(GOODBYE, say_timeout(socket)).await;
+        match end {
+            End::Closed | End::Dropped => {}
+            // The HTTP layer has answered 400, 414 or 431 and closed.
+            End::Malformed => self.refused("malformed_http", source),
+            End::HeadLate => {
+                self.refused("slow_head", source);
+                let socket = connection.into_parts().io.into_inner();
+                let _ = tokio::time::timeout(GOODBYE, say_timeout(socket)).await;
+            }
         }
     }
 
@@ -177,7 +183,7 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Drives a connection until it ends, is late, is idle, or is told to stop.
-    async fn watch<C: GracefulConnection>(
+    async fn watch<C: GracefulConnection<Error = hyper::Error>>(
         &self,
         mut connection: Pin<&mut C>,
         activity: &Activity,
@@ -198,7 +204,10 @@ impl<H: Handler> Connections<H> {
             };
             tokio::select! {
                 biased;
-                _ = connection.as_mut() => return End::Closed,
+                ended = connection.as_mut() => return match ended {
+                    Err(error) if error.is_parse() => End::Malformed,
+                    Ok(()) | Err(_) => End::Closed,
+                },
                 () = self.kill.cancelled() => return End::Dropped,
                 () = self.stop.cancelled(), if !leaving => {
                     connection.as_mut().graceful_shutdown();
