@@ -17,9 +17,9 @@ mod tests {
         ArtifactRef, BadSource, CatalogError, OpenArtifactError, Progress, ReleaseError, SealError,
         SourceFile, Vault, Version,
     };
-    use stockade_crypto::{KeyError, ReadAt as _};
+    use stockade_crypto::{KeyError, KeyProvider, ReadAt as _};
     use stockade_evidence::{Actor, Change, Digest, DigestAlgorithm, Event, Record, RecordId, Timestamp};
-    use stockade_store::{Blobs, Commit};
+    use stockade_store::{Blobs, Commit, Handle};
 
     use crate::project::Project;
 
@@ -75,6 +75,13 @@ mod tests {
 
         fn blob(&self, path: &str) -> PathBuf {
             self.project.vault().join(path)
+        }
+
+        fn keys(&self) -> &KeyProvider {
+            let Handle::Local(keeper) = &self.project.handle else {
+                panic!("the project owns its folder")
+            };
+            keeper.keys()
         }
 
         fn out(&self) -> PathBuf {
@@ -583,14 +590,14 @@ mod tests {
         let fixture = Fixture::new().await;
         let version = fixture.seal("digits", &[("a", b"model"), ("b", b"labels")]).await;
         let before = fs::read(fixture.blob("digits/1/files/0")).unwrap();
-        let old = fixture.project.keys.current_root().unwrap();
-        let new = fixture.project.keys.rotate_root().unwrap();
+        let old = fixture.keys().current_root().unwrap();
+        let new = fixture.keys().rotate_root().unwrap();
         let done = fixture.vault.rewrap_all().await.unwrap();
         assert_eq!(
             (done.versions, done.keys, done.roots, done.sealing),
             (1, 2, [new].into(), false)
         );
-        fixture.project.keys.retire_roots(&[&old]).unwrap();
+        fixture.keys().retire_roots(&[&old]).unwrap();
         let opened = fixture.open_to("digits", &fixture.out()).await.unwrap();
         assert_eq!(opened.id, version.id);
         assert_eq!(fs::read(fixture.blob("digits/1/files/0")).unwrap(), before);
@@ -600,9 +607,9 @@ mod tests {
     async fn without_its_root_key_nothing_opens() {
         let fixture = Fixture::new().await;
         fixture.seal("digits", &[("a", b"model")]).await;
-        let old = fixture.project.keys.current_root().unwrap();
-        fixture.project.keys.rotate_root().unwrap();
-        fixture.project.keys.retire_roots(&[&old]).unwrap();
+        let old = fixture.keys().current_root().unwrap();
+        fixture.keys().rotate_root().unwrap();
+        fixture.keys().retire_roots(&[&old]).unwrap();
         let error = fixture.open_to("digits", &fixture.out()).await.unwrap_err();
         assert!(matches!(
             error,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stockade_crypto::{KeyFolder, KeyProvider};
+use stockade_crypto::KeyFolder;
 use stockade_evidence::{Record, Timestamp};
 use stockade_store::{Config, Handle, Keeper, StateDir};
 
@@ -11,7 +11,6 @@ pub(crate) struct Project {
     dir: StateDir,
     keeper: Keeper,
     pub(crate) handle: Handle,
-    pub(crate) keys: KeyProvider,
 }
 
 impl Project {
@@ -20,7 +19,7 @@ impl Project {
         let dir = StateDir::new(folder.path());
         dir.create().unwrap();
         let keys = KeyFolder::create(&dir.keys(), None, 1_800_000_000).unwrap();
-        let keeper = Box::pin(Keeper::open(dir.clone(), keys.clone(), Config::default()))
+        let keeper = Box::pin(Keeper::open(dir.clone(), keys, Config::default()))
             .await
             .unwrap();
         Self {
@@ -28,7 +27,6 @@ impl Project {
             dir,
             handle: Handle::Local(keeper.clone()),
             keeper,
-            keys,
         }
     }
 
