@@ -157,7 +157,7 @@ mod tests {
         fixture.enrol("alice", "client").await;
         let key = fixture.key("alice", None).await;
         let Handle::Local(keeper) = fixture.handle().clone() else {
-            unreachable!("the project owns its folder")
+            panic!("the project owns its folder")
         };
         let revoked = async {
             revoke_key(fixture.handle(), &OPERATOR, key.prefix(), NOW)
