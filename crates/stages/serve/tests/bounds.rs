@@ -89,9 +89,15 @@ async fn a_model_has_a_deadline_and_a_queue_has_an_end() {
     let body = batch(20_000);
     let late = running.client.infer(&key, &body).await;
     assert_eq!(late.refusal(), (504, "upstream_timeout".to_owned()));
-    let replies = futures::future::join_all((0..6).map(|_| running.client.infer(&key, &body))).await;
-    let full: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 503).collect();
-    assert!(!full.is_empty(), "{replies:?}");
+    let mut full: Vec<Reply> = Vec::new();
+    for _ in 0..50 {
+        let replies = futures::future::join_all((0..8).map(|_| running.client.infer(&key, &body))).await;
+        full.extend(replies.into_iter().filter(|reply| reply.status == 503));
+        if !full.is_empty() {
+            break;
+        }
+    }
+    assert!(!full.is_empty());
     assert!(full.iter().all(|reply| reply.headers["retry-after"] == "1"));
     running.stop().await;
 }
