@@ -1,0 +1,86 @@
+//! `stockade config`: what is in force, who set it, and what may be set.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde_json::json;
+use toml::{Table, Value};
+
+use crate::{
+    cli::Global,
+    config::{self, Origin, flatten},
+    failure::{Exit, Failing as _, Failure},
+    output::{Output, columns},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Print the settings in force
+    Show {
+        /// Say for each setting who set it
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Check `stockade.toml` and the policies without starting anything
+    Check,
+    /// Print the JSON schema of `stockade.toml`
+    Schema,
+}
+
+pub(crate) fn run(global: &Global, verb: &Verb, output: &Output) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Show { origin } => show(global, *origin, output),
+        Verb::Check => check(global, output),
+        Verb::Schema => {
+            let schema = config::schema();
+            output.result(&schema, || format!("{schema:#}"))?;
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+fn show(global: &Global, origin: bool, output: &Output) -> Result<Exit, Failure> {
+    let loaded = config::load(&global.dir, &[])?;
+    let table = Table::try_from(&loaded.root).exit(Exit::Failed)?;
+    let mut settings = Vec::new();
+    flatten(&table, "", &mut settings);
+    let who = |path: &str| loaded.layers.origins.get(path).cloned().unwrap_or(Origin::Default);
+    let value = json!({
+        "settings": settings.iter().map(|(path, value)| json!({
+            "name": path, "value": value, "origin": who(path),
+        })).collect::<Vec<_>>(),
+    });
+    output.result(&value, || {
+        if origin {
+            let rows: Vec<Vec<String>> = settings
+                .iter()
+                .map(|(path, value)| vec![path.clone(), value.to_string(), describe(&who(path))])
+                .collect();
+            return columns(&["SETTING", "VALUE", "SET BY"], &rows);
+        }
+        settings.iter().fold(String::new(), |mut text, (path, value): &(String, Value)| {
+            let _ = writeln!(text, "{path} = {value}");
+            text
+        })
+    })?;
+    Ok(Exit::Fine)
+}
+
+fn describe(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "default".to_owned(),
+        Origin::File => config::FILE.to_owned(),
+        Origin::Environment(name) => name.clone(),
+        Origin::Flag(name) => format!("--{name}"),
+    }
+}
+
+fn check(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    config::load(&global.dir, &[])?;
+    let policies = crate::project::read_policies(&global.dir)?;
+    let digest = policies.digest().to_string();
+    output.result(&json!({ "ok": true, "policies": digest }), || {
+        format!("configuration and policies are fine (policies {digest})")
+    })?;
+    Ok(Exit::Fine)
+}

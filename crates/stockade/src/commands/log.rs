@@ -1,0 +1,114 @@
+//! `stockade log`: verify, show, export, recover and prune the evidence.
+
+mod maintain;
+mod show;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+use stockade_evidence::LogVerifier;
+
+use crate::{
+    cli::Global,
+    failure::{Exit, Failing as _, Failure},
+    output::Output,
+    project::Project,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Check every byte of the log; exit 0 if nobody changed it, 4 if somebody did
+    #[command(after_help = "Examples:\n  stockade log verify --dir prod\n  \
+        stockade log verify --log ./copy --key log.vkey --since checkpoint.old")]
+    Verify(Verify),
+    /// Print the verifier keys, one a line, for those who check the log elsewhere
+    Key,
+    /// Print records
+    Show(Show),
+    /// Write one record and its inclusion proof, for somebody without the log
+    #[command(after_help = "Example:\n  stockade log export 42 --out evidence")]
+    Export {
+        /// The record's index
+        index: u64,
+        /// A folder for `entry.json` and `entry.tlog-proof`
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Check an exported record against its proof and the log's keys
+    Check {
+        /// The record: `entry.json`
+        entry: PathBuf,
+        /// Its proof: `entry.tlog-proof`
+        proof: PathBuf,
+        /// The log's verifier keys, as `log key` prints them
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// Leave a broken or rolled-back log behind and start a new origin that names its head
+    Recover,
+    /// Remove entries older than the retention policy says; the tree and every proof stay
+    Prune,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("copy").args(["log"]).requires("key"))]
+pub(crate) struct Verify {
+    /// A copy of a log folder, instead of the project's own
+    #[arg(long, value_name = "PATH")]
+    log: Option<PathBuf>,
+    /// The verifier keys of that copy, as `log key` prints them
+    #[arg(long, value_name = "FILE", requires = "log")]
+    key: Option<PathBuf>,
+    /// A checkpoint seen earlier, which the log must still contain
+    #[arg(long, value_name = "CHECKPOINT")]
+    since: Option<PathBuf>,
+    /// The first index that must be there, where a copy was pruned
+    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "log")]
+    minimum_index: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// Only this event, such as `request.admitted`
+    #[arg(long)]
+    event: Option<String>,
+    /// At most this many, the newest
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Verify(arguments) => verify::run(global, &arguments, output),
+        Verb::Key => key(global, output),
+        Verb::Show(arguments) => show::run(global, &arguments, output).await,
+        Verb::Export { index, out } => show::export(global, index, &out, output).await,
+        Verb::Check { entry, proof, key } => show::check(&entry, &proof, &key, output),
+        Verb::Recover => maintain::recover(global, output).await,
+        Verb::Prune => maintain::prune(global, output).await,
+    }
+}
+
+fn key(global: &Global, output: &Output) -> Result<Exit, Failure> {
+    let project = Project::find(global, &[])?;
+    let verifiers = verifiers(&project)?;
+    let lines: Vec<String> = verifiers.iter().take(1).flat_map(LogVerifier::to_vkeys).collect();
+    output.result(&serde_json::json!({ "keys": lines }), || lines.join("\n"))?;
+    Ok(Exit::Fine)
+}
+
+/// The keys that may have signed the project's log, the current pair first.
+fn verifiers(project: &Project) -> Result<Vec<LogVerifier>, Failure> {
+    let source = project.log_source();
+    let text = source.checkpoint().exit(Exit::Broken)?.unwrap_or_default();
+    let origin = text.lines().next().unwrap_or_default();
+    let keys = project.keys()?;
+    let current = keys.log_keys().exit(Exit::Failed)?;
+    let mut pairs = vec![(current.ed25519.verifying_key(), current.ml_dsa_44.verifying_key())];
+    pairs.extend(keys.former_log_keys().exit(Exit::Failed)?);
+    Ok(pairs
+        .into_iter()
+        .map(|(ed25519, ml_dsa_44)| LogVerifier { name: origin.to_owned(), ed25519, ml_dsa_44 })
+        .collect())
+}

@@ -1,0 +1,50 @@
+//! One file per command; each turns arguments into calls of the crates below and prints one result.
+
+use crate::{
+    cli::{Cli, Command},
+    failure::{Exit, Failing as _, Failure},
+    output::Output,
+};
+
+pub(crate) mod access;
+pub(crate) mod backup;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod log;
+pub(crate) mod model;
+pub(crate) mod serve;
+pub(crate) mod up;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .exit(Exit::Failed)?;
+    runtime.block_on(dispatch(cli, output))
+}
+
+async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Init(arguments) => init::run(&global, &arguments, output).await,
+        Command::Up(arguments) => Box::pin(up::run(&global, arguments, output)).await,
+        Command::Serve(arguments) => Box::pin(serve::run(&global, arguments, output)).await,
+        Command::Model(verb) => model::run(&global, verb, output).await,
+        Command::Access(verb) => access::run(&global, verb, output).await,
+        Command::Log(verb) => log::run(&global, verb, output).await,
+        Command::Keys(verb) => keys::run(&global, verb, output).await,
+        Command::Backup(verb) => backup::run(&global, verb, output).await,
+        Command::Config(verb) => config::run(&global, &verb, output),
+        Command::Doctor(arguments) => doctor::run(&global, &arguments, output).await,
+        Command::Completions(arguments) => Ok(completions::run(&arguments)),
+        Command::Manpages(arguments) => completions::manpages(&arguments, output),
+        Command::Openapi => {
+            output.text(&stockade_serve::openapi_json())?;
+            Ok(Exit::Fine)
+        }
+    }
+}

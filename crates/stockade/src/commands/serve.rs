@@ -1,0 +1,164 @@
+//! `stockade serve`: open the state, load the models from the vault, listen, and drain at the end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use stockade_access::Access;
+use stockade_serve::{Bound, Gateway};
+use stockade_store::{Handle, Keeper};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::Global,
+    failure::{Exit, Failing as _, Failure},
+    models,
+    output::Output,
+    private_files,
+    project::{self, Project},
+    reload,
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stockade serve --dir prod --ready-file /run/stockade/ready.json")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+    /// Write this file (0600, by rename) when requests are served, and remove it at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// Listeners, over what `stockade.toml` says.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Listen {
+    /// Address of the gateway; port 0 takes free ports for every listener
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Address of the admin listener
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<String>,
+}
+
+impl Listen {
+    /// The flags as settings. A gateway on port 0 takes the admin listener along, on the same host.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, toml::Value)> {
+        let mut settings = Vec::new();
+        if let Some(listen) = &self.listen {
+            settings.push(("listen", toml::Value::String(listen.clone())));
+        }
+        let free = self.listen.as_ref().filter(|listen| listen.ends_with(":0"));
+        if let Some(admin) = self.admin_listen.as_ref().or(free) {
+            settings.push(("admin_listen", toml::Value::String(admin.clone())));
+        }
+        settings
+    }
+}
+
+/// What a script needs to talk to a server that is ready. URLs end without a slash, paths are absolute.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Ready {
+    pub(crate) gateway_url: String,
+    pub(crate) admin_url: String,
+    pub(crate) ca_cert: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+}
+
+pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    let project = Project::find(global, &arguments.listen.settings())?;
+    let keeper = project.keeper().await?;
+    let ready = |bound: &Bound, ca_cert: PathBuf| Ready {
+        gateway_url: bound.gateway_url.clone(),
+        admin_url: bound.admin_url.clone(),
+        ca_cert,
+        client_key_file: None,
+        admin_key_file: None,
+        model: None,
+    };
+    serve(global, &arguments, &project, keeper, ready, |ready| {
+        output.result(ready, || format!("serving on {} (admin on {})", ready.gateway_url, ready.admin_url))
+    })
+    .await
+}
+
+/// Serves until SIGTERM or SIGINT. `announce` is called once requests are served.
+pub(crate) async fn serve(
+    global: &Global,
+    arguments: &Arguments,
+    project: &Project,
+    keeper: Keeper,
+    ready: impl FnOnce(&Bound, PathBuf) -> Ready,
+    announce: impl FnOnce(&Ready) -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    let handle = Handle::Local(keeper.clone());
+    let policies = project::read_policies(project.path())?;
+    let access = Arc::new(Access::new(handle.clone(), policies).await.exit(Exit::Failed)?);
+    let models = models::load(project, &handle).await?;
+    let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;
+    let ca_cert = project::write_ca_certificate(project.path(), &authority)?;
+    let gateway =
+        Gateway::new(project.loaded.root.gateway(), access, keeper.clone(), models, authority).exit(Exit::Usage)?;
+    let bound = gateway.bind().await.exit_hint(Exit::Failed, "choose other addresses with --listen and --admin-listen")?;
+    let ready = ready(&bound, ca_cert);
+    keeper.announce(&ready.gateway_url, &ready.admin_url).exit(Exit::Failed)?;
+    let file = arguments.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
+    announce(&ready)?;
+
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let control = keeper.serve_control(shutdown.clone().cancelled_owned());
+    let reloading = reload::watch(global, &arguments.listen, &gateway, &handle, shutdown.clone());
+    let stop = async {
+        let asked = wait_for_signal().await;
+        shutdown.cancel();
+        asked
+    };
+    let (served, controlled, (), asked) =
+        tokio::join!(gateway.run(shutdown.clone().cancelled_owned()), control, reloading, stop);
+    drop(file);
+    served.exit(Exit::Failed)?;
+    controlled.exit(Exit::Failed)?;
+    asked?;
+    drop(handle);
+    keeper.close().await.exit(Exit::Failed)?;
+    Ok(Exit::Fine)
+}
+
+async fn wait_for_signal() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).exit(Exit::Failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).exit(Exit::Failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The ready file, removed when dropped.
+#[derive(Debug)]
+struct ReadyFile {
+    path: PathBuf,
+}
+
+impl ReadyFile {
+    fn write(path: &Path, ready: &Ready) -> Result<Self, Failure> {
+        let text = serde_json::to_vec_pretty(&json!(ready)).exit(Exit::Failed)?;
+        private_files::write(path, &text)?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

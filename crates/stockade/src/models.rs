@@ -1,0 +1,112 @@
+//! From the vault into an engine: stages hand over digests and bytes, and this is where they meet.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stockade_artifact::{ArtifactRef, OpenArtifactError, OpenedArtifact, OpenedFile};
+use stockade_crypto::ReadAt as _;
+use stockade_evidence::Actor;
+use stockade_model::{ExternalData, ExternalDataError, Graph, Limits, Session};
+use stockade_serve::{LoadedModel, ModelConfig, ModelSet};
+use stockade_store::Handle;
+
+use crate::{
+    clock,
+    failure::{Exit, Failing as _, Failure},
+    project::Project,
+};
+
+/// The configured models, opened from the vault and loaded into their engine.
+pub(crate) async fn load(project: &Project, handle: &Handle) -> Result<ModelSet, Failure> {
+    let mut models = Vec::new();
+    for (name, configured) in &project.loaded.root.model {
+        models.push(load_one(project, handle, name, configured).await?);
+    }
+    ModelSet::new(models).exit(Exit::Usage)
+}
+
+async fn load_one(
+    project: &Project,
+    handle: &Handle,
+    name: &str,
+    configured: &ModelConfig,
+) -> Result<LoadedModel, Failure> {
+    let source = configured.source.strip_prefix("vault:").ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("model `{name}` has the source `{}`", configured.source))
+            .hint("write it as `vault:NAME@VERSION`")
+    })?;
+    let reference: ArtifactRef = source.parse().exit(Exit::Usage)?;
+    let opened = project
+        .vault(handle)?
+        .read(&Actor::System {}, &reference, clock::now())
+        .await
+        .map_err(|error| failed(&error))?;
+    let engine = project.loaded.root.engine.choice().exit(Exit::Usage)?;
+    let threads = project.loaded.root.engine.threads.get();
+    let (version, digest) = (opened.manifest().version(), opened.id());
+    let (session, labels) = tokio::task::block_in_place(|| {
+        let graph = read_graph(name, &opened)?;
+        let labels = graph.labels().cloned();
+        let session = Session::load_owned(graph, &engine, threads).exit(Exit::Failed)?;
+        Ok::<_, Failure>((session, labels))
+    })?;
+    Ok(LoadedModel {
+        name: name.to_owned(),
+        version,
+        digest,
+        session: Arc::new(session),
+        labels,
+        environment: configured.environment,
+    })
+}
+
+fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {
+    let is_onnx = |file: &&OpenedFile| file.entry().path.as_str().ends_with(".onnx");
+    let Some(file) = opened.files().iter().find(is_onnx) else {
+        return Err(Failure::new(Exit::Usage, format!("the artifact of model `{name}` holds no ONNX file")));
+    };
+    let limits = Limits::default();
+    let max = u64::try_from(limits.max_model_bytes).unwrap_or(u64::MAX);
+    let bytes = file.read_whole(max).map_err(|error| failed(&error))?;
+    Graph::from_onnx(&bytes, &SealedWeights(opened), &limits).exit(Exit::Usage)
+}
+
+/// An error of the vault, with its exit code: content that differs is broken, everything else failed.
+pub(crate) fn failed(error: &OpenArtifactError) -> Failure {
+    let exit = if error.is_integrity_broken() { Exit::Broken } else { Exit::Failed };
+    Failure::from_error(exit, error)
+}
+
+/// Weights beside the ONNX file, decrypted and authenticated as they are read.
+struct SealedWeights<'a>(&'a OpenedArtifact);
+
+impl ExternalData for SealedWeights<'_> {
+    fn read(
+        &self,
+        location: &str,
+        offset: u64,
+        length: Option<u64>,
+        max_bytes: u64,
+    ) -> Result<Bytes, ExternalDataError> {
+        let location = || location.to_owned();
+        let file = self.0.file(&location()).ok_or_else(|| ExternalDataError::NotGiven { location: location() })?;
+        let rest = file.entry().size.saturating_sub(offset);
+        let length = length.unwrap_or(rest);
+        if length > rest {
+            return Err(ExternalDataError::TooShort { location: location(), end: offset.saturating_add(length) });
+        }
+        let size = usize::try_from(length).ok().filter(|_| length <= max_bytes);
+        let size = size.ok_or_else(|| ExternalDataError::TooLarge { location: location(), max_bytes })?;
+        let mut bytes = vec![0; size];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+            match file.read_at(rest, at) {
+                Ok(0) => return Err(ExternalDataError::TooShort { location: location(), end: offset.saturating_add(length) }),
+                Ok(read) => filled += read,
+                Err(source) => return Err(ExternalDataError::Io { location: location(), source }),
+            }
+        }
+        Ok(bytes.into())
+    }
+}

@@ -1,0 +1,89 @@
+//! Hot reload: when `stockade.toml` or a policy changes, new parts are read completely and swapped in; a mistake
+//! keeps the old ones, says why, and is recorded.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use stockade_serve::{Gateway, Reload};
+use stockade_store::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+
+use crate::{
+    cli::Global,
+    commands::serve::Listen,
+    config,
+    failure::Failure,
+    models,
+    project::{self, Project},
+};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Looks once a second, and at SIGHUP, until `shutdown`.
+pub(crate) async fn watch(
+    global: &Global,
+    listen: &Listen,
+    gateway: &Gateway,
+    handle: &Handle,
+    shutdown: CancellationToken,
+) {
+    let mut hangup = signal(SignalKind::hangup()).ok();
+    let mut seen = fingerprint(&global.dir);
+    loop {
+        let asked = async {
+            match &mut hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        let forced = tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = asked => true,
+            () = tokio::time::sleep(EVERY) => false,
+        };
+        let now = fingerprint(&global.dir);
+        if now == seen && !forced {
+            continue;
+        }
+        seen = now;
+        let result = match parts(global, listen, handle).await {
+            Ok(parts) => gateway.reload(parts).await.map_err(|error| error.to_string()),
+            Err(failure) => {
+                let reason = failure.to_string();
+                gateway.refuse_reload(&reason).await;
+                Err(reason)
+            }
+        };
+        match result {
+            Ok(()) => tracing::info!("configuration and policies reloaded"),
+            Err(reason) => tracing::error!(%reason, "the old configuration and policies stay in force"),
+        }
+    }
+}
+
+async fn parts(global: &Global, listen: &Listen, handle: &Handle) -> Result<Reload, Failure> {
+    let project = Project::find(global, &listen.settings())?;
+    let policies = project::read_policies(project.path())?;
+    let models = models::load(&project, handle).await?;
+    Ok(Reload { config: project.loaded.root.gateway(), policies, models })
+}
+
+/// Names, sizes and times of the files that matter.
+fn fingerprint(dir: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    let mut files = vec![dir.join(config::FILE)];
+    if let Ok(entries) = std::fs::read_dir(dir.join(project::POLICIES)) {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    files.sort();
+    files
+        .into_iter()
+        .filter_map(|path| {
+            let metadata = std::fs::metadata(&path).ok()?;
+            Some((path, metadata.len(), metadata.modified().ok()))
+        })
+        .collect()
+}

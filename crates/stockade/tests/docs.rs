@@ -1,0 +1,157 @@
+//! Every `console` block of the README and the guides is run as typed, in order, against the real binary.
+//!
+//! A line `$ command` is run by bash; the lines under it must match what it prints, where `[..]` stands for anything
+//! within a line and a line `...` for any lines. A block marked `console server` is started in the background and runs
+//! until the page ends.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::{Path, PathBuf},
+        process::{Child, Command, Stdio},
+        time::{Duration, Instant},
+    };
+
+    use crate::support::signal;
+
+    struct Step {
+        server: bool,
+        line: usize,
+        command: String,
+        expected: Vec<String>,
+    }
+
+    fn steps(page: &str) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut fence: Option<&str> = None;
+        let mut continued = false;
+        for (number, line) in page.lines().enumerate() {
+            if let Some(info) = line.strip_prefix("```") {
+                fence = if fence.is_none() { Some(info) } else { None };
+                continued = false;
+                continue;
+            }
+            let Some(info) = fence.filter(|info| info.starts_with("console")) else { continue };
+            if continued {
+                let step = steps.last_mut().unwrap();
+                step.command += "\n";
+                step.command += line;
+            } else if let Some(command) = line.strip_prefix("$ ") {
+                let server = info.contains("server");
+                steps.push(Step { server, line: number + 1, command: command.to_owned(), expected: Vec::new() });
+            } else if let Some(step) = steps.last_mut() {
+                step.expected.push(line.to_owned());
+                continue;
+            }
+            continued = line.ends_with('\\');
+        }
+        steps
+    }
+
+    /// Whether `actual` fits `pattern`, in which `[..]` is anything.
+    fn fits(pattern: &str, actual: &str) -> bool {
+        let mut parts = pattern.split("[..]");
+        let Some(mut rest) = actual.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let parts: Vec<&str> = parts.collect();
+        for (n, part) in parts.iter().enumerate() {
+            if n + 1 == parts.len() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
+    fn all_fit(expected: &[String], actual: &[&str]) -> bool {
+        match (expected.split_first(), actual.split_first()) {
+            (None, None) => true,
+            (Some((dots, rest)), _) if dots == "..." => (0..=actual.len()).any(|n| all_fit(rest, &actual[n..])),
+            (Some((pattern, expected)), Some((line, actual))) => fits(pattern, line) && all_fit(expected, actual),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    fn bash(command: &str, dir: &Path) -> Command {
+        let bin = Path::new(env!("CARGO_BIN_EXE_stockade")).parent().unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut bash = Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", command]).current_dir(dir).env("PATH", path).env("NO_COLOR", "1");
+        bash.stdin(Stdio::null());
+        bash
+    }
+
+    fn serve(command: &str, dir: &Path) -> Child {
+        let ready = dir.join("doc-ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let log = std::fs::File::create(dir.join("doc-server.log")).unwrap();
+        let command = format!("exec {command} --ready-file {}", ready.display());
+        let mut child = bash(&command, dir).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while !ready.exists() {
+            let log = || std::fs::read_to_string(dir.join("doc-server.log")).unwrap_or_default();
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < until, "{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child
+    }
+
+    fn run_page(page: &Path, root: &Path) {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["examples"] {
+            std::os::unix::fs::symlink(root.join(folder), dir.path().join(folder)).unwrap();
+        }
+        let text = std::fs::read_to_string(page).unwrap();
+        let mut server: Option<Child> = None;
+        for step in steps(&text) {
+            let place = format!("{}:{}: {}", page.display(), step.line, step.command);
+            if step.server {
+                stop(server.take());
+                server = Some(serve(&step.command, dir.path()));
+                continue;
+            }
+            let output = bash(&step.command, dir.path()).output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{place}\n{printed}\n{stderr}");
+            if !step.expected.is_empty() {
+                let lines: Vec<&str> = printed.lines().collect();
+                assert!(all_fit(&step.expected, &lines), "{place}\nprinted:\n{printed}");
+            }
+        }
+        stop(server);
+    }
+
+    fn stop(server: Option<Child>) {
+        if let Some(mut child) = server {
+            signal(child.id(), "TERM");
+            assert!(child.wait().unwrap().success());
+        }
+    }
+
+    #[test]
+    fn every_shown_command_works() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+        let mut pages: Vec<PathBuf> = std::fs::read_dir(root.join("docs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .collect();
+        pages.sort();
+        for page in pages {
+            run_page(&page, &root);
+        }
+    }
+
+    #[test]
+    fn patterns_fit_what_they_should() {
+        assert!(fits("a [..] c", "a b c") && !fits("a [..] c", "a b d") && fits("[..]", "") && !fits("a", "ab"));
+        let expected = ["x", "...", "y"].map(str::to_owned);
+        assert!(all_fit(&expected, &["x", "1", "2", "y"]) && !all_fit(&expected, &["x", "1"]));
+    }
+}
