@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::disk::{Disk, DiskError, SyncPoint};
+use crate::disk::{Disk, DiskError, DiskFile, SyncPoint};
 
 /// No state file of the log is larger.
 pub(crate) const MAX_STATE_FILE: u64 = 64 * 1024;
@@ -35,11 +35,17 @@ pub(crate) fn create_anew(
     bytes: &[u8],
     point: SyncPoint,
 ) -> Result<(), DiskError> {
+    let file = write_anew(disk, path, bytes)?;
+    disk.sync_data(&file, point)
+}
+
+/// Writes a file in place of whatever has that name, and leaves the sync to the caller.
+pub(crate) fn write_anew(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<DiskFile, DiskError> {
     // Never opened for writing: after a crash the name may be a second one of a file that is in use.
     disk.remove(path)?;
     let file = disk.create(path)?;
     disk.write_at(&file, 0, bytes)?;
-    disk.sync_data(&file, point)
+    Ok(file)
 }
 
 /// The folder a file lies in.

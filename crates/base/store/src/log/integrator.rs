@@ -232,6 +232,7 @@ impl Integrator {
             .partition(|old| old.end <= size);
         progress.retired = kept;
         drop(progress);
+        shared.notify();
         answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
         shared
             .budget
@@ -276,6 +277,7 @@ impl Integrator {
                 let answers = take_waiters(&mut progress, u64::MAX);
                 progress.integration_error = Some(error.clone());
                 drop(progress);
+                shared.notify();
                 answers
                     .into_iter()
                     .for_each(|answer| drop(answer.send(Err(AppendError::NoSpace(error.clone())))));

@@ -159,6 +159,7 @@ impl Journal {
     pub(crate) fn run(mut self, shared: &Shared, max_batch: usize) {
         let max_bytes = usize::try_from(self.segments.length() / 2).unwrap_or(usize::MAX);
         while let Some(batch) = shared.take(max_batch, max_bytes) {
+            shared.await_integration();
             let leaves: Vec<Bytes> = batch.iter().map(|entry| entry.leaf.clone()).collect();
             match self.commit(&leaves, shared) {
                 Ok(first) => {

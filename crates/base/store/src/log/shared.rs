@@ -84,6 +84,13 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Whether so much waits for integration that the journal has to wait too.
+    fn is_backed_up(&self) -> bool {
+        self.pending_bytes > MAX_PENDING
+    }
+}
+
 /// What everyone shares.
 pub(crate) struct Shared {
     queue: Mutex<Queue>,
@@ -147,8 +154,12 @@ impl Shared {
                 reason: reason.clone(),
             });
         }
-        if progress.pending_bytes > MAX_PENDING {
-            return Err(AppendError::Overloaded);
+        if let Some(error) = progress
+            .integration_error
+            .as_ref()
+            .filter(|_| progress.is_backed_up())
+        {
+            return Err(AppendError::NoSpace(error.clone()));
         }
         Ok(())
     }
@@ -166,6 +177,14 @@ impl Shared {
         queue.entries.push_back(entry);
         drop(queue);
         self.queue_changed.notify_one();
+    }
+
+    /// Waits while too much waits for integration, unless that cannot go on: callers feel it as a slower journal.
+    pub(crate) fn await_integration(&self) {
+        let mut progress = self.progress();
+        while progress.is_backed_up() && progress.stopped.is_none() && progress.integration_error.is_none() {
+            progress = self.wait(progress, None);
+        }
     }
 
     /// The next entries for one commit group; `None` when closed and empty.

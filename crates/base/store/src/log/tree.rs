@@ -13,7 +13,7 @@ use stockade_evidence::{
 
 use super::{
     error::LogOpenError,
-    files::{create_anew, parent},
+    files::{parent, write_anew},
     head::TreeHead,
     source::FolderSource,
 };
@@ -21,6 +21,9 @@ use crate::disk::{Disk, DiskError, EntryKind, SyncPoint};
 
 /// More folders than the edge of any tree has.
 const MAX_REMEMBERED: usize = 4096;
+
+/// Files that are open at the same time.
+const MAX_OPEN: usize = 128;
 
 /// A file of the layout, by its path, and its whole content.
 pub(crate) type TileFile = (String, Vec<u8>);
@@ -125,11 +128,18 @@ impl TileFolder {
     /// Writes every file, then syncs the folders they are in.
     pub(crate) fn write(&mut self, disk: &dyn Disk, files: &[TileFile]) -> Result<(), DiskError> {
         let (mut folders, mut made) = (BTreeSet::new(), BTreeSet::new());
-        for (path, bytes) in files {
-            let path = self.log.join(path);
-            self.make_folders(disk, parent(&path), &mut made)?;
-            create_anew(disk, &path, bytes, SyncPoint::TileFile)?;
-            folders.insert(parent(&path).to_owned());
+        for files in files.chunks(MAX_OPEN) {
+            let mut open = Vec::with_capacity(files.len());
+            for (path, bytes) in files {
+                let path = self.log.join(path);
+                self.make_folders(disk, parent(&path), &mut made)?;
+                open.push(write_anew(disk, &path, bytes)?);
+                folders.insert(parent(&path).to_owned());
+            }
+            // Written first, synced then: a file system commits the names of all of them with the first.
+            for file in &open {
+                disk.sync_data(file, SyncPoint::TileFile)?;
+            }
         }
         for folder in &folders {
             disk.sync_dir(folder, SyncPoint::TileDir)?;
