@@ -1,3 +1,5 @@
+//! The default policies, the errors of bad ones, and attacks on evaluation.
+
 use std::collections::BTreeSet;
 
 use expect_test::{Expect, expect};
