@@ -12,6 +12,7 @@ mod tests {
         io::{BufRead, BufReader, Write},
         path::{Path, PathBuf},
         process::{Command, Stdio},
+        sync::mpsc,
         thread,
         time::Duration,
     };
@@ -65,8 +66,26 @@ mod tests {
         });
     }
 
+    /// When a process is killed.
+    enum Moment {
+        /// So long after its start: while it opens the log, or later.
+        AfterStart(Duration),
+        /// So long after it acknowledged so many entries: under load, however busy the machine is.
+        AfterAcknowledging(u64, Duration),
+    }
+
+    fn parse(line: &str) -> Option<(u64, String)> {
+        // The harness may have begun the line; the last line may be cut.
+        let words: Vec<&str> = line.split(' ').collect();
+        let [.., word, index, digest] = words[..] else {
+            return None;
+        };
+        (word.ends_with(ACKNOWLEDGED) && digest.len() == 64)
+            .then(|| (index.parse().unwrap(), digest.to_owned()))
+    }
+
     /// Lets a process append until it is killed. Returns what it acknowledged.
-    fn run_and_kill(folder: &Path, after: Duration) -> BTreeMap<u64, String> {
+    fn run_and_kill(folder: &Path, moment: &Moment) -> BTreeMap<u64, String> {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "tests::appender", "--nocapture", "--test-threads", "1"])
             .env(FOLDER, folder)
@@ -75,22 +94,31 @@ mod tests {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        let (counted, count) = mpsc::channel();
         let reader = thread::spawn(move || {
             let mut acknowledged = BTreeMap::new();
-            let lines: Vec<String> = output.lines().map_while(Result::ok).collect();
-            // The harness may have begun a line that an acknowledgement ended; the last line may be cut.
-            for line in &lines {
-                let words: Vec<&str> = line.split(' ').collect();
-                if let [.., word, index, digest] = words[..]
-                    && word.ends_with(ACKNOWLEDGED)
-                    && digest.len() == 64
-                {
-                    acknowledged.insert(index.parse().unwrap(), digest.to_owned());
-                }
+            for (index, digest) in output
+                .lines()
+                .map_while(Result::ok)
+                .filter_map(|line| parse(&line))
+            {
+                acknowledged.insert(index, digest);
+                // Nobody counts any more once the process is to be killed.
+                let _ = counted.send(());
             }
             acknowledged
         });
-        thread::sleep(after);
+        match moment {
+            Moment::AfterStart(wait) => thread::sleep(*wait),
+            Moment::AfterAcknowledging(entries, wait) => {
+                for _ in 0..*entries {
+                    count
+                        .recv_timeout(Duration::from_secs(60))
+                        .expect("the process appends");
+                }
+                thread::sleep(*wait);
+            }
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         reader.join().unwrap()
@@ -106,9 +134,12 @@ mod tests {
         let source = FolderSource::new(&paths.log);
         let (mut seen, mut all) = (Vec::new(), BTreeMap::new());
         for kill in 0..KILLS {
-            // From before the log is open until long after.
-            let after = Duration::from_micros(2_000 + random.below(80_000));
-            let acknowledged = run_and_kill(dir.path(), after);
+            let moment = if random.below(4) == 0 {
+                Moment::AfterStart(Duration::from_micros(1_000 + random.below(30_000)))
+            } else {
+                Moment::AfterAcknowledging(1 + random.below(100), Duration::from_micros(random.below(5_000)))
+            };
+            let acknowledged = run_and_kill(dir.path(), &moment);
             // What a reader finds before the log is opened again.
             let text = source.checkpoint().unwrap().unwrap();
             seen.push(open_checkpoint(&text, &verifiers).unwrap().checkpoint);
