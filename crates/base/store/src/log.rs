@@ -2,7 +2,7 @@
 //! checkpoint (C2SP tlog-tiles, tlog-checkpoint, signed-note).
 //!
 //! **Durable** means written to the journal and synced: an answer waits for that. **Integrated** means under a signed
-//! checkpoint, at most 250 ms later. Two threads keep these apart: `journal` commits groups, `integrator` grows the
+//! checkpoint; that begins at most 250 ms later and takes as long as the disk takes. Two threads keep these apart: `journal` commits groups, `integrator` grows the
 //! tree. `docs/crash-safety.md` says what each sync is for.
 //!
 //! Start at [`LogWriter`]; reading commands start at [`FolderSource`].
@@ -56,7 +56,7 @@ pub struct LogPaths {
 /// How a log is written.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// How long a durable entry may wait for its checkpoint; 250 ms at most.
+    /// How long a durable entry may wait until its integration begins; 250 ms at most.
     pub integrate_every: Duration,
     /// The most entries that share one sync. A journal segment has 1 KiB for each, from 256 KiB to 64 MiB in all.
     pub max_batch: usize,

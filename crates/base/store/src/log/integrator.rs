@@ -25,7 +25,7 @@ use super::{
 };
 use crate::disk::{Disk, DiskError, SyncPoint};
 
-/// No entry waits longer for its checkpoint, unless the disk does.
+/// No entry waits longer for its integration to begin, unless the one before still runs.
 const MAX_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The one that signs.
