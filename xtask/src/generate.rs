@@ -148,9 +148,15 @@ impl<'c> Binary<'c> {
         if let Some(path) = self.built.get() {
             return Ok(path);
         }
-        let mut build = self
-            .checkout
-            .cargo(&["build", "--release", "--locked", "-p", "stockade"]);
+        // Built as the tests build it: another choice of packages has other features, and builds everything again.
+        let mut build = self.checkout.cargo(&[
+            "test",
+            "--no-run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--workspace",
+        ]);
         if !build.status().map_err(Failure::of("cargo build"))?.success() {
             return Err(Failure::new("the binary does not build"));
         }

@@ -8,9 +8,17 @@ use crate::{commands, failure::Exit};
 
 /// Security for AI models and the data they learn from.
 #[derive(Debug, Parser)]
-#[command(name = "stockade", version, about, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 fine; 1 findings or refusal; 2 usage or configuration; 3 failure; 4 integrity broken.\n\
-    Start with `stockade up --dir demo`, then follow what it prints.")]
+#[command(
+    name = "stockade",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 fine; 1 findings or refusal; 2 usage or configuration; 3 failure; 4 integrity broken.\n\
+    Start with `stockade up --dir demo`, then follow what it prints."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -22,7 +30,13 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     /// The project folder; its state lies in DIR/.stockade
-    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "STOCKADE_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = ".",
+        env = "STOCKADE_DIR"
+    )]
     pub(crate) dir: PathBuf,
     /// How to print results on standard output
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
@@ -95,5 +109,9 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     let fine = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     // Nothing can be done about a closed terminal.
     let _ = error.print();
-    if fine { Exit::Fine.into() } else { Exit::Usage.into() }
+    if fine {
+        Exit::Fine.into()
+    } else {
+        Exit::Usage.into()
+    }
 }

@@ -38,6 +38,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Why a command did not succeed.
+#[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     message: String,
@@ -49,7 +50,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), hint: None, report: None }
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            report: None,
+        }
     }
 
     /// A failure whose message and causes are an error's. A `hint:` line of any of them becomes the cure.
@@ -68,7 +75,9 @@ impl Failure {
     }
 
     fn without_hint(&mut self, text: &str) -> String {
-        let Some((message, hint)) = text.split_once("\nhint: ") else { return text.to_owned() };
+        let Some((message, hint)) = text.split_once("\nhint: ") else {
+            return text.to_owned();
+        };
         self.hint.get_or_insert_with(|| hint.to_owned());
         message.to_owned()
     }
@@ -126,7 +135,11 @@ impl<T, E: Error + 'static> Failing<T> for Result<T, E> {
     fn exit_hint(self, exit: Exit, hint: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             let failure = Failure::from_error(exit, &error);
-            if failure.hint.is_some() { failure } else { failure.hint(hint) }
+            if failure.hint.is_some() {
+                failure
+            } else {
+                failure.hint(hint)
+            }
         })
     }
 }

@@ -11,7 +11,11 @@ pub(crate) fn start(verbose: u8, quiet: bool) {
         (false, _) => "debug",
     };
     let filter = EnvFilter::try_from_env("STOCKADE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = fmt::layer().json().flatten_event(true).with_target(true).with_writer(std::io::stderr);
+    let lines = fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_target(true)
+        .with_writer(std::io::stderr);
     // A second start in one process would be a mistake of ours; the first one stays.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }

@@ -32,8 +32,11 @@ async fn load_one(
     configured: &ModelConfig,
 ) -> Result<LoadedModel, Failure> {
     let source = configured.source.strip_prefix("vault:").ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("model `{name}` has the source `{}`", configured.source))
-            .hint("write it as `vault:NAME@VERSION`")
+        Failure::new(
+            Exit::Usage,
+            format!("model `{name}` has the source `{}`", configured.source),
+        )
+        .hint("write it as `vault:NAME@VERSION`")
     })?;
     let reference: ArtifactRef = source.parse().exit(Exit::Usage)?;
     let opened = project
@@ -63,7 +66,10 @@ async fn load_one(
 fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {
     let is_onnx = |file: &&OpenedFile| file.entry().path.as_str().ends_with(".onnx");
     let Some(file) = opened.files().iter().find(is_onnx) else {
-        return Err(Failure::new(Exit::Usage, format!("the artifact of model `{name}` holds no ONNX file")));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the artifact of model `{name}` holds no ONNX file"),
+        ));
     };
     let limits = Limits::default();
     let max = u64::try_from(limits.max_model_bytes).unwrap_or(u64::MAX);
@@ -73,7 +79,11 @@ fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {
 
 /// An error of the vault, with its exit code: content that differs is broken, everything else failed.
 pub(crate) fn failed(error: &OpenArtifactError) -> Failure {
-    let exit = if error.is_integrity_broken() { Exit::Broken } else { Exit::Failed };
+    let exit = if error.is_integrity_broken() {
+        Exit::Broken
+    } else {
+        Exit::Failed
+    };
     Failure::from_error(exit, error)
 }
 
@@ -89,22 +99,41 @@ impl ExternalData for SealedWeights<'_> {
         max_bytes: u64,
     ) -> Result<Bytes, ExternalDataError> {
         let location = || location.to_owned();
-        let file = self.0.file(&location()).ok_or_else(|| ExternalDataError::NotGiven { location: location() })?;
+        let file = self
+            .0
+            .file(&location())
+            .ok_or_else(|| ExternalDataError::NotGiven { location: location() })?;
         let rest = file.entry().size.saturating_sub(offset);
         let length = length.unwrap_or(rest);
         if length > rest {
-            return Err(ExternalDataError::TooShort { location: location(), end: offset.saturating_add(length) });
+            return Err(ExternalDataError::TooShort {
+                location: location(),
+                end: offset.saturating_add(length),
+            });
         }
         let size = usize::try_from(length).ok().filter(|_| length <= max_bytes);
-        let size = size.ok_or_else(|| ExternalDataError::TooLarge { location: location(), max_bytes })?;
+        let size = size.ok_or_else(|| ExternalDataError::TooLarge {
+            location: location(),
+            max_bytes,
+        })?;
         let mut bytes = vec![0; size];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
             match file.read_at(rest, at) {
-                Ok(0) => return Err(ExternalDataError::TooShort { location: location(), end: offset.saturating_add(length) }),
+                Ok(0) => {
+                    return Err(ExternalDataError::TooShort {
+                        location: location(),
+                        end: offset.saturating_add(length),
+                    });
+                }
                 Ok(read) => filled += read,
-                Err(source) => return Err(ExternalDataError::Io { location: location(), source }),
+                Err(source) => {
+                    return Err(ExternalDataError::Io {
+                        location: location(),
+                        source,
+                    });
+                }
             }
         }
         Ok(bytes.into())

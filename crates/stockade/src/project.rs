@@ -44,8 +44,11 @@ impl Project {
     pub(crate) fn find(global: &Global, flags: &[(&str, toml::Value)]) -> Result<Self, Failure> {
         let shown = global.dir.display();
         if !exists(&global.dir) {
-            return Err(Failure::new(Exit::Usage, format!("`{shown}` is not a Stockade project"))
-                .hint(format!("`stockade init --dir {shown}` makes one, `stockade up --dir {shown}` an example")));
+            return Err(
+                Failure::new(Exit::Usage, format!("`{shown}` is not a Stockade project")).hint(format!(
+                    "`stockade init --dir {shown}` makes one, `stockade up --dir {shown}` an example"
+                )),
+            );
         }
         let path = global.dir.canonicalize().exit(Exit::Failed)?;
         let loaded = config::load(&path, flags)?;
@@ -60,14 +63,18 @@ impl Project {
 
     /// The project's keys, from its key provider.
     pub(crate) fn keys(&self) -> Result<KeyProvider, Failure> {
-        KeyFolder::open(&self.state.keys())
-            .exit_hint(Exit::Failed, "`stockade keys recover` brings a lost root key back from its passphrase")
+        KeyFolder::open(&self.state.keys()).exit_hint(
+            Exit::Failed,
+            "`stockade keys recover` brings a lost root key back from its passphrase",
+        )
     }
 
     /// The state, owned by this process.
     pub(crate) async fn keeper(&self) -> Result<Keeper, Failure> {
         let config = self.loaded.root.evidence.clone();
-        Keeper::open(self.state.clone(), self.keys()?, config).await.map_err(|error| opening(&error))
+        Keeper::open(self.state.clone(), self.keys()?, config)
+            .await
+            .map_err(|error| opening(&error))
     }
 
     /// The state, owned by this process or by the running server.
@@ -97,7 +104,11 @@ impl Project {
 
     /// The logs that were left behind, oldest first.
     pub(crate) fn former_origins(&self) -> Result<Vec<FormerOrigin>, Failure> {
-        let text = self.log_source().checkpoint().exit(Exit::Broken)?.unwrap_or_default();
+        let text = self
+            .log_source()
+            .checkpoint()
+            .exit(Exit::Broken)?
+            .unwrap_or_default();
         former_origins(&self.state.origins(), text.lines().next().unwrap_or_default()).exit(Exit::Broken)
     }
 
@@ -106,7 +117,10 @@ impl Project {
         let owner = self.state.owner().exit(Exit::Failed)?;
         let uid = rustix::process::geteuid().as_raw();
         if uid != owner {
-            return Err(Failure::new(Exit::Findings, format!("only the folder's owner (user {owner}) may do this")));
+            return Err(Failure::new(
+                Exit::Findings,
+                format!("only the folder's owner (user {owner}) may do this"),
+            ));
         }
         Ok(Actor::Operator { uid })
     }
@@ -125,7 +139,9 @@ impl Project {
         action: Action,
         resource: &Resource,
     ) -> Result<Actor, Failure> {
-        let access = Access::new(handle.clone(), read_policies(&self.path)?).await.exit(Exit::Failed)?;
+        let access = Access::new(handle.clone(), read_policies(&self.path)?)
+            .await
+            .exit(Exit::Failed)?;
         let claim = Claim {
             name: global.acting.as_deref(),
             key_file: global.key_file.as_deref(),
@@ -133,7 +149,10 @@ impl Project {
             folder_owner: self.state.owner().exit(Exit::Failed)?,
         };
         let acting = Acting::resolve(&access, claim, clock::now()).exit(Exit::Findings)?;
-        acting.require(&access, handle, action, resource, clock::now()).await.exit(Exit::Findings)?;
+        acting
+            .require(&access, handle, action, resource, clock::now())
+            .await
+            .exit(Exit::Findings)?;
         Ok(acting.actor())
     }
 }
@@ -152,14 +171,23 @@ pub(crate) fn opening(error: &OpenError) -> Failure {
 pub(crate) fn read_policies(project: &Path) -> Result<PolicySet, Failure> {
     let folder = project.join(POLICIES);
     let mut files = BTreeMap::new();
-    let entries = fs::read_dir(&folder)
-        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", folder.display())))?;
+    let entries = fs::read_dir(&folder).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read `{}`: {error}", folder.display()),
+        )
+    })?;
     for entry in entries {
         let path = entry.exit(Exit::Usage)?.path();
         if path.extension().is_some_and(|extension| extension == "cedar") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read_to_string(&path)
-                .map_err(|error| Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", path.display())))?;
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read_to_string(&path).map_err(|error| {
+                Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", path.display()))
+            })?;
             files.insert(name, text);
         }
     }
@@ -168,9 +196,16 @@ pub(crate) fn read_policies(project: &Path) -> Result<PolicySet, Failure> {
 }
 
 /// Writes the public CA certificate beside the project's configuration and gives its absolute path.
-pub(crate) fn write_ca_certificate(project: &Path, authority: &CertificateAuthority) -> Result<PathBuf, Failure> {
+pub(crate) fn write_ca_certificate(
+    project: &Path,
+    authority: &CertificateAuthority,
+) -> Result<PathBuf, Failure> {
     let path = project.join("ca.pem");
-    fs::write(&path, authority.certificate_pem())
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write `{}`: {error}", path.display())))?;
+    fs::write(&path, authority.certificate_pem()).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    })?;
     Ok(path)
 }

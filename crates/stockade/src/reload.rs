@@ -11,7 +11,6 @@ use stockade_store::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-
 use crate::{
     cli::Global,
     commands::serve::Listen,
@@ -69,7 +68,11 @@ async fn parts(global: &Global, listen: &Listen, handle: &Handle) -> Result<Relo
     let project = Project::find(global, &listen.settings())?;
     let policies = project::read_policies(project.path())?;
     let models = models::load(&project, handle).await?;
-    Ok(Reload { config: project.loaded.root.gateway(), policies, models })
+    Ok(Reload {
+        config: project.loaded.root.gateway(),
+        policies,
+        models,
+    })
 }
 
 /// Names, sizes and times of the files that matter.

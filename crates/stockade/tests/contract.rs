@@ -5,7 +5,12 @@ mod support;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::{Duration, Instant}};
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt as _,
+        path::Path,
+        time::{Duration, Instant},
+    };
 
     use serde_json::Value;
 
@@ -16,18 +21,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("mine.txt"), "kept").unwrap();
         let server = Server::up(dir.path());
-        for (field, file) in [("ca_cert", 0o644), ("client_key_file", 0o600), ("admin_key_file", 0o600)] {
+        for (field, file) in [
+            ("ca_cert", 0o644),
+            ("client_key_file", 0o600),
+            ("admin_key_file", 0o600),
+        ] {
             let path = Path::new(server.ready[field].as_str().unwrap());
             assert!(path.is_absolute(), "{field}");
-            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, file, "{field}");
+            assert_eq!(
+                fs::metadata(path).unwrap().permissions().mode() & 0o777,
+                file,
+                "{field}"
+            );
         }
-        assert_eq!(fs::metadata(&server.ready_file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&server.ready_file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(server.ready["model"], "digits");
         assert!(!server.gateway().ends_with('/') && server.gateway().starts_with("https://127.0.0.1:"));
 
         let answer = server.infer(SEVEN);
         assert_eq!(label(&answer), 7);
-        assert!(answer.headers.to_lowercase().contains("x-request-id:"), "{}", answer.headers);
+        assert!(
+            answer.headers.to_lowercase().contains("x-request-id:"),
+            "{}",
+            answer.headers
+        );
 
         let key = server.key("client");
         let ready_file = server.ready_file.clone();
@@ -35,7 +55,11 @@ mod tests {
         assert!(!ready_file.exists());
 
         let again = Server::up(dir.path());
-        assert_eq!(again.key("client"), key, "the same folder continues with the same key");
+        assert_eq!(
+            again.key("client"),
+            key,
+            "the same folder continues with the same key"
+        );
         assert_eq!(label(&again.infer(SEVEN)), 7);
         assert_eq!(again.stop(), Some(0));
 
@@ -44,8 +68,12 @@ mod tests {
         assert!(verified["records_checked"].as_u64().unwrap() > 5);
         assert_eq!(verified["records_checked"], verified["size"]);
         assert_eq!(verified["others"], Value::Array(Vec::new()));
-        let kinds: Vec<&str> =
-            verified["checkpoint_signatures"].as_array().unwrap().iter().map(|s| s["type"].as_str().unwrap()).collect();
+        let kinds: Vec<&str> = verified["checkpoint_signatures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["type"].as_str().unwrap())
+            .collect();
         assert_eq!(kinds, ["ed25519", "ml-dsa-44"]);
         assert_eq!(fs::read_to_string(dir.path().join("mine.txt")).unwrap(), "kept");
     }
@@ -69,11 +97,21 @@ mod tests {
             (&url, Some(&client), shape, 400, "invalid_request"),
             (&url, Some(&client), deep.as_bytes(), 400, "invalid_request"),
             (&url, Some(&client), &large, 413, "body_too_large"),
-            (&url.replace("digits", "other"), Some(&client), SEVEN, 404, "not_found"),
+            (
+                &url.replace("digits", "other"),
+                Some(&client),
+                SEVEN,
+                404,
+                "not_found",
+            ),
         ];
         for (url, key, body, status, code) in cases {
             let answer = server.curl(url, key, Some(body));
-            assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (status, code),
+                "{answer:?}"
+            );
             assert!(!answer.json()["request_id"].as_str().unwrap().is_empty());
             assert!(!answer.json()["error"].as_str().unwrap().is_empty());
         }
@@ -114,12 +152,18 @@ mod tests {
         let key = made["key"].as_str().unwrap().to_owned();
         let url = format!("{}/v2/models/digits/infer", server.gateway());
         assert_eq!(server.curl(&url, Some(&key), Some(SEVEN)).status, 200);
-        json(dir.path(), &["access", "key", "revoke", made["prefix"].as_str().unwrap()]);
+        json(
+            dir.path(),
+            &["access", "key", "revoke", made["prefix"].as_str().unwrap()],
+        );
         let revoked = Instant::now();
         while server.curl(&url, Some(&key), Some(SEVEN)).status == 200 {
             assert!(revoked.elapsed() < Duration::from_secs(1), "still accepted");
         }
-        assert_eq!(server.curl(&url, Some(&key), Some(SEVEN)).code(), "unauthenticated");
+        assert_eq!(
+            server.curl(&url, Some(&key), Some(SEVEN)).code(),
+            "unauthenticated"
+        );
         assert_eq!(server.infer(SEVEN).status, 200, "the other key still works");
     }
 
@@ -161,6 +205,74 @@ mod tests {
     }
 
     #[test]
+    fn the_admin_listener_alone_has_metrics_and_wants_an_admin() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::up(dir.path());
+        assert_eq!(server.infer(SEVEN).status, 200);
+        let metrics = format!("{}/metrics", server.admin());
+        let answer = server.curl(&metrics, Some(&server.key("admin")), None);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            String::from_utf8_lossy(&answer.body).contains("stockade_"),
+            "{answer:?}"
+        );
+        assert_eq!(server.curl(&metrics, None, None).status, 401);
+        assert!(matches!(
+            server.curl(&metrics, Some(&server.key("client")), None).status,
+            403 | 404
+        ));
+        assert_eq!(server.get("/metrics").status, 404, "not on the gateway");
+        for url in [server.gateway(), server.admin()] {
+            for path in ["/livez", "/readyz"] {
+                assert_eq!(
+                    server.curl(&format!("{url}{path}"), None, None).status,
+                    200,
+                    "{url}{path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::up(dir.path());
+        let config = dir.path().join("stockade.toml");
+        let good = fs::read_to_string(&config).unwrap();
+        fs::write(&config, good.clone() + "\nnonsense = 1\n").unwrap();
+        until("the log says that it was refused", || {
+            server.log().contains("stay in force")
+        });
+        assert_eq!(server.infer(SEVEN).status, 200);
+        let labels_only = "\n[model.digits.output.client]\nlabels_only = true\n";
+        fs::write(&config, good + labels_only).unwrap();
+        until("the new output policy holds", || {
+            server.infer(SEVEN).json()["outputs"][0]["name"] == "label"
+        });
+        let policy = dir.path().join("policies/client.cedar");
+        fs::write(
+            &policy,
+            "permit (principal in Role::\"nobody\", action, resource);",
+        )
+        .unwrap();
+        until("the client may not see the model", || {
+            server.infer(SEVEN).status == 404
+        });
+        assert_eq!(server.stop(), Some(0));
+        let events = json(dir.path(), &["log", "show", "--event", "config.refused"]);
+        assert!(!events["records"].as_array().unwrap().is_empty(), "{events}");
+    }
+
+    #[track_caller]
+    fn until(what: &str, mut happened: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !happened() {
+            assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
     fn any_changed_byte_of_the_log_is_found_and_named() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::up(dir.path());
@@ -188,7 +300,11 @@ mod tests {
                 let name = file.strip_prefix(&log).unwrap().display().to_string();
                 let found: Value = serde_json::from_slice(&output.stdout).unwrap();
                 assert_eq!(output.status.code(), Some(4), "{name} at {at}: {found}");
-                let named = found["problems"].as_array().unwrap().iter().any(|p| p["file"] == name.as_str());
+                let named = found["problems"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|p| p["file"] == name.as_str());
                 assert!(named, "{name} at {at}: {found}");
             }
             fs::write(&file, &good).unwrap();
@@ -209,15 +325,30 @@ mod tests {
                 let mut bad = good.clone();
                 bad[at] ^= 1;
                 fs::write(&file, &bad).unwrap();
-                let output = run(dir.path(), &["model", "open", "digits@1", "--out", out.to_str().unwrap()]);
+                let output = run(
+                    dir.path(),
+                    &["model", "open", "digits@1", "--out", out.to_str().unwrap()],
+                );
                 let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-                assert_eq!(output.status.code(), Some(4), "{} at {at}: {stderr}", file.display());
-                assert!(stderr.contains(file.file_name().unwrap().to_str().unwrap()), "{} at {at}: {stderr}", file.display());
+                assert_eq!(
+                    output.status.code(),
+                    Some(4),
+                    "{} at {at}: {stderr}",
+                    file.display()
+                );
+                assert!(
+                    stderr.contains(file.file_name().unwrap().to_str().unwrap()),
+                    "{} at {at}: {stderr}",
+                    file.display()
+                );
                 assert!(!out.exists());
             }
             fs::write(&file, &good).unwrap();
         }
-        json(dir.path(), &["model", "open", "digits@1", "--out", out.to_str().unwrap()]);
+        json(
+            dir.path(),
+            &["model", "open", "digits@1", "--out", out.to_str().unwrap()],
+        );
     }
 
     #[test]
@@ -233,7 +364,11 @@ mod tests {
         }
         let spent = server.infer(SEVEN);
         assert_eq!((spent.status, spent.code().as_str()), (429, "budget_spent"));
-        assert!(spent.headers.to_lowercase().contains("retry-after:"), "{}", spent.headers);
+        assert!(
+            spent.headers.to_lowercase().contains("retry-after:"),
+            "{}",
+            spent.headers
+        );
         server.kill();
         let server = Server::up(dir.path());
         assert_eq!(server.infer(SEVEN).code(), "budget_spent");
@@ -247,13 +382,35 @@ mod tests {
         let client = server.key("client");
         let base = server.gateway().to_owned();
         let infer = format!("{base}/v2/models/digits/infer");
-        let with_id = String::from_utf8(SEVEN.to_vec()).unwrap().replacen('{', &format!("{{\"id\":\"{MARKER}\","), 1);
-        assert_eq!(server.curl(&infer, Some(&client), Some(with_id.as_bytes())).status, 200);
-        let named = String::from_utf8(SEVEN.to_vec()).unwrap().replace("pixels", MARKER);
-        assert_eq!(server.curl(&infer, Some(&client), Some(named.as_bytes())).status, 400);
+        let with_id =
+            String::from_utf8(SEVEN.to_vec())
+                .unwrap()
+                .replacen('{', &format!("{{\"id\":\"{MARKER}\","), 1);
+        assert_eq!(
+            server
+                .curl(&infer, Some(&client), Some(with_id.as_bytes()))
+                .status,
+            200
+        );
+        let named = String::from_utf8(SEVEN.to_vec())
+            .unwrap()
+            .replace("pixels", MARKER);
+        assert_eq!(
+            server.curl(&infer, Some(&client), Some(named.as_bytes())).status,
+            400
+        );
         assert_eq!(server.curl(&infer, Some(MARKER), Some(SEVEN)).status, 401);
-        assert_eq!(server.curl(&infer, Some(&format!("stk_{MARKER}")), Some(SEVEN)).status, 401);
-        for path in [format!("{base}/v2/models/{MARKER}/infer"), format!("{base}/{MARKER}"), format!("{infer}?user={MARKER}")] {
+        assert_eq!(
+            server
+                .curl(&infer, Some(&format!("stk_{MARKER}")), Some(SEVEN))
+                .status,
+            401
+        );
+        for path in [
+            format!("{base}/v2/models/{MARKER}/infer"),
+            format!("{base}/{MARKER}"),
+            format!("{infer}?user={MARKER}"),
+        ] {
             server.curl(&path, Some(&client), Some(SEVEN));
         }
         server.curl(&infer, Some(&client), Some(MARKER.as_bytes()));
@@ -262,7 +419,13 @@ mod tests {
         assert!(!log.contains(MARKER), "{log}");
         for file in files(&dir.path().join(".stockade")) {
             let bytes = fs::read(&file).unwrap();
-            assert!(!bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()), "{}", file.display());
+            assert!(
+                !bytes
+                    .windows(MARKER.len())
+                    .any(|window| window == MARKER.as_bytes()),
+                "{}",
+                file.display()
+            );
         }
     }
 }

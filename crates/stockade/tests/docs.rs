@@ -1,11 +1,8 @@
 //! Every `console` block of the README and the guides is run as typed, in order, against the real binary.
 //!
 //! A line `$ command` is run by bash; the lines under it must match what it prints, where `[..]` stands for anything
-//! within a line and a line `...` for any lines. A block marked `console server` is started in the background and runs
+//! within a line and a line `...` for any lines. A here-document belongs to its command. A block marked `console server` is started in the background and runs
 //! until the page ends.
-
-#[cfg(test)]
-mod support;
 
 #[cfg(test)]
 mod tests {
@@ -14,8 +11,6 @@ mod tests {
         process::{Child, Command, Stdio},
         time::{Duration, Instant},
     };
-
-    use crate::support::signal;
 
     struct Step {
         server: bool,
@@ -28,20 +23,35 @@ mod tests {
         let mut steps: Vec<Step> = Vec::new();
         let mut fence: Option<&str> = None;
         let mut continued = false;
+        let mut heredoc: Option<String> = None;
         for (number, line) in page.lines().enumerate() {
             if let Some(info) = line.strip_prefix("```") {
                 fence = if fence.is_none() { Some(info) } else { None };
                 continued = false;
                 continue;
             }
-            let Some(info) = fence.filter(|info| info.starts_with("console")) else { continue };
-            if continued {
+            let Some(info) = fence.filter(|info| info.starts_with("console")) else {
+                continue;
+            };
+            if continued || heredoc.is_some() {
                 let step = steps.last_mut().unwrap();
                 step.command += "\n";
                 step.command += line;
+                if heredoc.as_deref() == Some(line) {
+                    heredoc = None;
+                }
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let server = info.contains("server");
-                steps.push(Step { server, line: number + 1, command: command.to_owned(), expected: Vec::new() });
+                heredoc = command
+                    .split_once("<<'")
+                    .and_then(|(_, rest)| rest.split_once('\''))
+                    .map(|(end, _)| end.to_owned());
+                steps.push(Step {
+                    server,
+                    line: number + 1,
+                    command: command.to_owned(),
+                    expected: Vec::new(),
+                });
             } else if let Some(step) = steps.last_mut() {
                 step.expected.push(line.to_owned());
                 continue;
@@ -54,7 +64,9 @@ mod tests {
     /// Whether `actual` fits `pattern`, in which `[..]` is anything.
     fn fits(pattern: &str, actual: &str) -> bool {
         let mut parts = pattern.split("[..]");
-        let Some(mut rest) = actual.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let Some(mut rest) = actual.strip_prefix(parts.next().unwrap_or_default()) else {
+            return false;
+        };
         let parts: Vec<&str> = parts.collect();
         for (n, part) in parts.iter().enumerate() {
             if n + 1 == parts.len() {
@@ -71,8 +83,12 @@ mod tests {
     fn all_fit(expected: &[String], actual: &[&str]) -> bool {
         match (expected.split_first(), actual.split_first()) {
             (None, None) => true,
-            (Some((dots, rest)), _) if dots == "..." => (0..=actual.len()).any(|n| all_fit(rest, &actual[n..])),
-            (Some((pattern, expected)), Some((line, actual))) => fits(pattern, line) && all_fit(expected, actual),
+            (Some((dots, rest)), _) if dots == "..." => {
+                (0..=actual.len()).any(|n| all_fit(rest, &actual[n..]))
+            }
+            (Some((pattern, expected)), Some((line, actual))) => {
+                fits(pattern, line) && all_fit(expected, actual)
+            }
             (None, Some(_)) | (Some(_), None) => false,
         }
     }
@@ -81,7 +97,10 @@ mod tests {
         let bin = Path::new(env!("CARGO_BIN_EXE_stockade")).parent().unwrap();
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
-        bash.args(["-euo", "pipefail", "-c", command]).current_dir(dir).env("PATH", path).env("NO_COLOR", "1");
+        bash.args(["-euo", "pipefail", "-c", command])
+            .current_dir(dir)
+            .env("PATH", path)
+            .env("NO_COLOR", "1");
         bash.stdin(Stdio::null());
         bash
     }
@@ -91,11 +110,19 @@ mod tests {
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(dir.join("doc-server.log")).unwrap();
         let command = format!("exec {command} --ready-file {}", ready.display());
-        let mut child = bash(&command, dir).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = bash(&command, dir)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let until = Instant::now() + Duration::from_secs(60);
         while !ready.exists() {
             let log = || std::fs::read_to_string(dir.join("doc-server.log")).unwrap_or_default();
-            assert!(child.try_wait().unwrap().is_none() && Instant::now() < until, "{}", log());
+            assert!(
+                child.try_wait().unwrap().is_none() && Instant::now() < until,
+                "{}",
+                log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         child
@@ -129,14 +156,18 @@ mod tests {
 
     fn stop(server: Option<Child>) {
         if let Some(mut child) = server {
-            signal(child.id(), "TERM");
+            let kill = Command::new("kill").arg(child.id().to_string()).status();
+            assert!(kill.unwrap().success());
             assert!(child.wait().unwrap().success());
         }
     }
 
     #[test]
     fn every_shown_command_works() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .canonicalize()
+            .unwrap();
         let mut pages: Vec<PathBuf> = std::fs::read_dir(root.join("docs"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -150,7 +181,9 @@ mod tests {
 
     #[test]
     fn patterns_fit_what_they_should() {
-        assert!(fits("a [..] c", "a b c") && !fits("a [..] c", "a b d") && fits("[..]", "") && !fits("a", "ab"));
+        assert!(
+            fits("a [..] c", "a b c") && !fits("a [..] c", "a b d") && fits("[..]", "") && !fits("a", "ab")
+        );
         let expected = ["x", "...", "y"].map(str::to_owned);
         assert!(all_fit(&expected, &["x", "1", "2", "y"]) && !all_fit(&expected, &["x", "1"]));
     }

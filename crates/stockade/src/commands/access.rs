@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use stockade_access::{
-    Access, Action, Environment, KeyInfo, NewKey, NewPrincipal, PrincipalId, PrincipalKind, Resource, Role, create_key,
-    create_principal, list_keys, list_principals, revoke_key, rotate_key,
+    Access, Action, Environment, KeyInfo, NewKey, NewPrincipal, PrincipalId, PrincipalKind, Resource, Role,
+    create_key, create_principal, list_keys, list_principals, revoke_key, rotate_key,
 };
 use stockade_evidence::{Actor, Timestamp};
 use stockade_store::Handle;
@@ -28,7 +28,9 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Key(KeyVerb),
     /// Ask the policies, and name the one that decided; exit 0 if allowed, 1 if not
-    #[command(after_help = "Example:\n  stockade access check --principal client --action model.infer --resource model:prod/digits")]
+    #[command(
+        after_help = "Example:\n  stockade access check --principal client --action model.infer --resource model:prod/digits"
+    )]
     Check {
         /// The principal's id
         #[arg(long)]
@@ -45,7 +47,9 @@ pub(crate) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PrincipalVerb {
     /// Enrol a principal
-    #[command(after_help = "Example:\n  stockade access principal create scoring --role client --environment prod")]
+    #[command(
+        after_help = "Example:\n  stockade access principal create scoring --role client --environment prod"
+    )]
     Create {
         /// Its id: opaque is advised for a person
         id: PrincipalId,
@@ -116,8 +120,14 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
     let done = match verb {
         Verb::Principal(verb) => principal(global, &project, &handle, verb, output).await,
         Verb::Key(verb) => key(global, &project, &handle, verb, output).await,
-        Verb::Check { principal, action, resource } => {
-            project.actor(global, &handle, Action::KeyList, &Resource::Access).await?;
+        Verb::Check {
+            principal,
+            action,
+            resource,
+        } => {
+            project
+                .actor(global, &handle, Action::KeyList, &Resource::Access)
+                .await?;
             check(&project, &handle, &principal, action, &resource, output).await
         }
     };
@@ -134,17 +144,36 @@ async fn principal(
 ) -> Result<Exit, Failure> {
     let allowed = |action| project.actor(global, handle, action, &Resource::Access);
     match verb {
-        PrincipalVerb::Create { id, roles, kind, environment, display_name, email } => {
+        PrincipalVerb::Create {
+            id,
+            roles,
+            kind,
+            environment,
+            display_name,
+            email,
+        } => {
             let actor = allowed(Action::PrincipalCreate).await?;
             let kind = match kind {
                 Kind::Person => PrincipalKind::Person,
                 Kind::Workload => PrincipalKind::Workload,
             };
             let roles = roles.into_iter().collect();
-            let new = NewPrincipal { id, kind, roles, environment, display_name, email };
-            let made = create_principal(handle, &actor, new, clock::now()).await.exit(Exit::Failed)?;
+            let new = NewPrincipal {
+                id,
+                kind,
+                roles,
+                environment,
+                display_name,
+                email,
+            };
+            let made = create_principal(handle, &actor, new, clock::now())
+                .await
+                .exit(Exit::Failed)?;
             output.result(&made, || {
-                format!("{} is enrolled; `stockade access key create --principal {}` issues a key", made.id, made.id)
+                format!(
+                    "{} is enrolled; `stockade access key create --principal {}` issues a key",
+                    made.id, made.id
+                )
             })?;
         }
         PrincipalVerb::List => {
@@ -155,7 +184,11 @@ async fn principal(
                     .iter()
                     .map(|info| {
                         let roles: Vec<&str> = info.principal.roles.iter().map(Role::as_str).collect();
-                        vec![info.principal.id.to_string(), roles.join(","), info.principal.environment.to_string()]
+                        vec![
+                            info.principal.id.to_string(),
+                            roles.join(","),
+                            info.principal.environment.to_string(),
+                        ]
                     })
                     .collect();
                 columns(&["PRINCIPAL", "ROLES", "ENVIRONMENT"], &rows)
@@ -163,8 +196,13 @@ async fn principal(
         }
         PrincipalVerb::Erase { id } => {
             let actor = allowed(Action::Erase).await?;
-            let appended = handle.erase_subject(id.as_str(), actor, clock::now()).await.exit(Exit::Failed)?;
-            output.result(&appended, || format!("the personal fields of {id} cannot be read any more"))?;
+            let appended = handle
+                .erase_subject(id.as_str(), actor, clock::now())
+                .await
+                .exit(Exit::Failed)?;
+            output.result(&appended, || {
+                format!("the personal fields of {id} cannot be read any more")
+            })?;
         }
     }
     Ok(Exit::Fine)
@@ -180,11 +218,23 @@ async fn key(
     let allowed = |action| project.actor(global, handle, action, &Resource::Access);
     let now = clock::now();
     match verb {
-        KeyVerb::Create { principal, expires_in } => {
+        KeyVerb::Create {
+            principal,
+            expires_in,
+        } => {
             let actor = allowed(Action::KeyCreate).await?;
             let expires_at = expires_in.map(|days| now.plus_ms(i64::from(days) * 86_400_000));
-            let (secret, info) =
-                create_key(handle, &actor, NewKey { principal, expires_at }, now).await.exit(Exit::Failed)?;
+            let (secret, info) = create_key(
+                handle,
+                &actor,
+                NewKey {
+                    principal,
+                    expires_at,
+                },
+                now,
+            )
+            .await
+            .exit(Exit::Failed)?;
             show_once(output, secret.expose(), &info)
         }
         KeyVerb::List => {
@@ -206,15 +256,21 @@ async fn key(
             let actor = allowed(Action::KeyRotate).await?;
             let grace = Duration::from_secs(u64::from(grace) * 3600);
             let prefix = prefix.parse().exit(Exit::Usage)?;
-            let (secret, info) = rotate_key(handle, &actor, &prefix, grace, now).await.exit(Exit::Failed)?;
+            let (secret, info) = rotate_key(handle, &actor, &prefix, grace, now)
+                .await
+                .exit(Exit::Failed)?;
             show_once(output, secret.expose(), &info)
         }
     }
 }
 
 async fn revoke(handle: &Handle, actor: Actor, prefix: &str, now: Timestamp) -> Result<(), Failure> {
-    let prefix = prefix.parse().exit_hint(Exit::Usage, "`stockade access key list` shows the prefixes")?;
-    revoke_key(handle, &actor, &prefix, now).await.exit(Exit::Failed)?;
+    let prefix = prefix
+        .parse()
+        .exit_hint(Exit::Usage, "`stockade access key list` shows the prefixes")?;
+    revoke_key(handle, &actor, &prefix, now)
+        .await
+        .exit(Exit::Failed)?;
     Ok(())
 }
 
@@ -223,7 +279,9 @@ fn show_once(output: &Output, secret: &str, info: &KeyInfo) -> Result<Exit, Fail
     if let Value::Object(fields) = &mut value {
         fields.insert("key".to_owned(), Value::from(secret));
     }
-    output.result(&value, || format!("{secret}\nshown once, and never again; prefix {}", info.prefix))?;
+    output.result(&value, || {
+        format!("{secret}\nshown once, and never again; prefix {}", info.prefix)
+    })?;
     Ok(Exit::Fine)
 }
 
@@ -234,7 +292,12 @@ fn row(info: &KeyInfo, now: Timestamp) -> Vec<String> {
         (None, Some(at)) => format!("until {at}"),
         (None, None) => "live".to_owned(),
     };
-    vec![info.prefix.to_string(), info.principal.to_string(), info.created.to_string(), state]
+    vec![
+        info.prefix.to_string(),
+        info.principal.to_string(),
+        info.created.to_string(),
+        state,
+    ]
 }
 
 async fn check(
@@ -245,12 +308,22 @@ async fn check(
     resource: &Resource,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let access = Access::new(handle.clone(), project::read_policies(project.path())?).await.exit(Exit::Failed)?;
+    let access = Access::new(handle.clone(), project::read_policies(project.path())?)
+        .await
+        .exit(Exit::Failed)?;
     let Some(who) = access.principal(principal) else {
-        return Err(Failure::new(Exit::Usage, format!("there is no principal `{principal}`"))
-            .hint("`stockade access principal list` shows them"));
+        return Err(
+            Failure::new(Exit::Usage, format!("there is no principal `{principal}`"))
+                .hint("`stockade access principal list` shows them"),
+        );
     };
     let authorization = access.authorize(&who, action, resource);
-    output.result(&authorization, || format!("{action} on {resource} is {authorization} for {principal}"))?;
-    Ok(if authorization.allowed { Exit::Fine } else { Exit::Findings })
+    output.result(&authorization, || {
+        format!("{action} on {resource} is {authorization} for {principal}")
+    })?;
+    Ok(if authorization.allowed {
+        Exit::Fine
+    } else {
+        Exit::Findings
+    })
 }

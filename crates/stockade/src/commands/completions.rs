@@ -26,7 +26,12 @@ pub(crate) struct ManpageArguments {
 
 /// Prints the completion script.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "stockade", &mut std::io::stdout());
+    clap_complete::generate(
+        arguments.shell,
+        &mut Cli::command(),
+        "stockade",
+        &mut std::io::stdout(),
+    );
     Exit::Fine
 }
 
@@ -35,6 +40,8 @@ pub(crate) fn manpages(arguments: &ManpageArguments, output: &Output) -> Result<
     clap_mangen::generate_to(Cli::command(), &arguments.folder)
         .exit_hint(Exit::Failed, "the folder must exist and be writable")?;
     let folder = arguments.folder.display().to_string();
-    output.result(&serde_json::json!({ "folder": folder }), || format!("man pages are in {folder}"))?;
+    output.result(&serde_json::json!({ "folder": folder }), || {
+        format!("man pages are in {folder}")
+    })?;
     Ok(Exit::Fine)
 }

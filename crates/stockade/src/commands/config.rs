@@ -44,7 +44,14 @@ fn show(global: &Global, origin: bool, output: &Output) -> Result<Exit, Failure>
     let table = Table::try_from(&loaded.root).exit(Exit::Failed)?;
     let mut settings = Vec::new();
     flatten(&table, "", &mut settings);
-    let who = |path: &str| loaded.layers.origins.get(path).cloned().unwrap_or(Origin::Default);
+    let who = |path: &str| {
+        loaded
+            .layers
+            .origins
+            .get(path)
+            .cloned()
+            .unwrap_or(Origin::Default)
+    };
     let value = json!({
         "settings": settings.iter().map(|(path, value)| json!({
             "name": path, "value": value, "origin": who(path),
@@ -58,10 +65,12 @@ fn show(global: &Global, origin: bool, output: &Output) -> Result<Exit, Failure>
                 .collect();
             return columns(&["SETTING", "VALUE", "SET BY"], &rows);
         }
-        settings.iter().fold(String::new(), |mut text, (path, value): &(String, Value)| {
-            let _ = writeln!(text, "{path} = {value}");
-            text
-        })
+        settings
+            .iter()
+            .fold(String::new(), |mut text, (path, value): &(String, Value)| {
+                let _ = writeln!(text, "{path} = {value}");
+                text
+            })
     })?;
     Ok(Exit::Fine)
 }

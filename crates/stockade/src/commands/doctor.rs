@@ -39,11 +39,18 @@ struct Check {
 pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     let project = Project::find(global, &[])?;
     if arguments.rebuild {
-        let report =
-            rebuild(project.state.clone(), project.keys()?).await.map_err(|error| project::opening(&error))?;
-        output.result(&json!({ "rows": report.rows, "log_size": report.log_size }), || {
-            format!("{} rows made anew from {} log entries", report.rows, report.log_size)
-        })?;
+        let report = rebuild(project.state.clone(), project.keys()?)
+            .await
+            .map_err(|error| project::opening(&error))?;
+        output.result(
+            &json!({ "rows": report.rows, "log_size": report.log_size }),
+            || {
+                format!(
+                    "{} rows made anew from {} log entries",
+                    report.rows, report.log_size
+                )
+            },
+        )?;
         return Ok(Exit::Fine);
     }
     let checks = vec![
@@ -56,7 +63,13 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
     output.result(&json!({ "checks": checks, "ok": !wrong }), || {
         let rows: Vec<Vec<String>> = checks
             .iter()
-            .map(|check| vec![format!("{:?}", check.state).to_lowercase(), check.what.to_owned(), check.says.clone()])
+            .map(|check| {
+                vec![
+                    format!("{:?}", check.state).to_lowercase(),
+                    check.what.to_owned(),
+                    check.says.clone(),
+                ]
+            })
             .collect();
         columns(&["STATE", "WHAT", "SAYS"], &rows)
     })?;
@@ -65,8 +78,16 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
 
 fn policies(project: &Project) -> Check {
     match project::read_policies(project.path()) {
-        Ok(set) => Check { what: "policies", state: State::Fine, says: format!("validated, {}", set.digest()) },
-        Err(failure) => Check { what: "policies", state: State::Wrong, says: failure.to_string() },
+        Ok(set) => Check {
+            what: "policies",
+            state: State::Fine,
+            says: format!("validated, {}", set.digest()),
+        },
+        Err(failure) => Check {
+            what: "policies",
+            state: State::Wrong,
+            says: failure.to_string(),
+        },
     }
 }
 
@@ -75,41 +96,83 @@ async fn state(project: &Project) -> Check {
     let config = project.loaded.root.evidence.clone();
     let keys = match project.keys() {
         Ok(keys) => keys,
-        Err(failure) => return Check { what: "keys", state: State::Wrong, says: failure.to_string() },
+        Err(failure) => {
+            return Check {
+                what: "keys",
+                state: State::Wrong,
+                says: failure.to_string(),
+            };
+        }
     };
     match stockade_store::Keeper::open(project.state.clone(), keys, config).await {
         Ok(keeper) => {
             let size = keeper.log().durable_size();
             let says = format!("{size} log entries, rows agree with them");
             match keeper.close().await {
-                Ok(()) => Check { what: "state", state: State::Fine, says },
-                Err(error) => Check { what: "state", state: State::Wrong, says: error.to_string() },
+                Ok(()) => Check {
+                    what: "state",
+                    state: State::Fine,
+                    says,
+                },
+                Err(error) => Check {
+                    what: "state",
+                    state: State::Wrong,
+                    says: error.to_string(),
+                },
             }
         }
-        Err(error @ OpenError::AlreadyOwned { .. }) => {
-            Check { what: "state", state: State::Fine, says: format!("in use: {error}") }
-        }
-        Err(error) => Check { what: "state", state: State::Wrong, says: project::opening(&error).to_string() },
+        Err(error @ OpenError::AlreadyOwned { .. }) => Check {
+            what: "state",
+            state: State::Fine,
+            says: format!("in use: {error}"),
+        },
+        Err(error) => Check {
+            what: "state",
+            state: State::Wrong,
+            says: project::opening(&error).to_string(),
+        },
     }
 }
 
 fn recovery(project: &Project) -> Check {
     let what = "recovery passphrase";
     match project.keys().map(|keys| keys.has_recovery()) {
-        Ok(true) => Check { what, state: State::Fine, says: "set".to_owned() },
+        Ok(true) => Check {
+            what,
+            state: State::Fine,
+            says: "set".to_owned(),
+        },
         Ok(false) => {
-            let says = "not set: a lost root key is lost for good; `stockade keys set-recovery` sets one".to_owned();
-            Check { what, state: State::Advice, says }
+            let says =
+                "not set: a lost root key is lost for good; `stockade keys set-recovery` sets one".to_owned();
+            Check {
+                what,
+                state: State::Advice,
+                says,
+            }
         }
-        Err(failure) => Check { what, state: State::Wrong, says: failure.to_string() },
+        Err(failure) => Check {
+            what,
+            state: State::Wrong,
+            says: failure.to_string(),
+        },
     }
 }
 
 fn anchor(project: &Project) -> Check {
     let what = "anchor";
     if project.loaded.root.evidence.anchor.is_some() {
-        return Check { what, state: State::Fine, says: "configured".to_owned() };
+        return Check {
+            what,
+            state: State::Fine,
+            says: "configured".to_owned(),
+        };
     }
-    let says = "none: a rollback of the whole folder would not be seen; set `[evidence] anchor` to a path elsewhere";
-    Check { what, state: State::Advice, says: says.to_owned() }
+    let says =
+        "none: a rollback of the whole folder would not be seen; set `[evidence] anchor` to a path elsewhere";
+    Check {
+        what,
+        state: State::Advice,
+        says: says.to_owned(),
+    }
 }

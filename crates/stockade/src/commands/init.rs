@@ -17,7 +17,9 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  stockade init --dir prod\n  stockade init --dir ci --recovery-file recovery.txt")]
+#[command(
+    after_help = "Examples:\n  stockade init --dir prod\n  stockade init --dir ci --recovery-file recovery.txt"
+)]
 pub(crate) struct Arguments {
     /// A file whose first line is the recovery passphrase (at least 12 characters)
     #[arg(long, value_name = "FILE", conflicts_with = "no_recovery")]
@@ -29,8 +31,11 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     if project::exists(&global.dir) {
-        return Err(Failure::new(Exit::Usage, format!("`{}` is a Stockade project already", global.dir.display()))
-            .hint("use it as it is, or choose another folder with --dir"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("`{}` is a Stockade project already", global.dir.display()),
+        )
+        .hint("use it as it is, or choose another folder with --dir"));
     }
     let recovery = recovery(arguments)?;
     create(&global.dir, recovery.as_ref())?;
@@ -41,7 +46,9 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
     let shown = global.dir.display();
     let value = json!({ "dir": shown.to_string(), "origin": origin, "recovery": recovery.is_some() });
     output.result(&value, || {
-        format!("{shown} is a Stockade project now; its log's origin is {origin}\nnext: stockade up --dir {shown}")
+        format!(
+            "{shown} is a Stockade project now; its log's origin is {origin}\nnext: stockade up --dir {shown}"
+        )
     })?;
     Ok(Exit::Fine)
 }
@@ -72,8 +79,12 @@ fn write_if_absent(path: &Path, text: &str) -> Result<(), Failure> {
     if path.exists() {
         return Ok(());
     }
-    std::fs::write(path, text)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write `{}`: {error}", path.display())))
+    std::fs::write(path, text).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    })
 }
 
 fn recovery(arguments: &Arguments) -> Result<Option<Passphrase>, Failure> {
@@ -91,10 +102,17 @@ fn recovery(arguments: &Arguments) -> Result<Option<Passphrase>, Failure> {
 fn ask() -> Result<String, Failure> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "no terminal to ask for a recovery passphrase")
-            .hint("give it with --recovery-file FILE, or choose --no-recovery"));
+        return Err(
+            Failure::new(Exit::Usage, "no terminal to ask for a recovery passphrase")
+                .hint("give it with --recovery-file FILE, or choose --no-recovery"),
+        );
     }
-    let first = rpassword::prompt_password("recovery passphrase (at least 12 characters): ").exit(Exit::Failed)?;
+    let first =
+        rpassword::prompt_password("recovery passphrase (at least 12 characters): ").exit(Exit::Failed)?;
     let second = rpassword::prompt_password("the same again: ").exit(Exit::Failed)?;
-    if first == second { Ok(first) } else { Err(Failure::new(Exit::Usage, "the two passphrases differ")) }
+    if first == second {
+        Ok(first)
+    } else {
+        Err(Failure::new(Exit::Usage, "the two passphrases differ"))
+    }
 }

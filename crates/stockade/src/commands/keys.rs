@@ -60,7 +60,9 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             let passphrase = passphrase(&recovery_file)?;
             project.owner()?;
             project.keys()?.set_recovery(&passphrase).exit(Exit::Failed)?;
-            output.result(&json!({ "recovery": true }), || "the recovery passphrase is set; keep it elsewhere".to_owned())?;
+            output.result(&json!({ "recovery": true }), || {
+                "the recovery passphrase is set; keep it elsewhere".to_owned()
+            })?;
             Ok(Exit::Fine)
         }
         Verb::Rebuild => {
@@ -76,7 +78,9 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             let project = Project::find(global, &[])?;
             project.owner()?;
             KeyFolder::recover(&project.state.keys(), &passphrase(&recovery_file)?).exit(Exit::Failed)?;
-            output.result(&json!({ "recovered": true }), || "the root key is back".to_owned())?;
+            output.result(&json!({ "recovered": true }), || {
+                "the root key is back".to_owned()
+            })?;
             Ok(Exit::Fine)
         }
     }
@@ -95,7 +99,8 @@ async fn rotate(global: &Global, key: Key, output: &Output) -> Result<Exit, Fail
         let actor = project.owner()?;
         let name = rotate_owned(&project, &keeper, &handle, key).await?;
         let id = RecordId::new(stockade_crypto::random_array().exit(Exit::Failed)?);
-        let record = Record::new(keeper.now(), id, Event::KeysRotated, actor).about(Subject::new(SubjectKind::Key, name));
+        let record = Record::new(keeper.now(), id, Event::KeysRotated, actor)
+            .about(Subject::new(SubjectKind::Key, name));
         keeper.append(record).await.exit(Exit::Failed)?;
         Ok(name)
     }
@@ -106,7 +111,12 @@ async fn rotate(global: &Global, key: Key, output: &Output) -> Result<Exit, Fail
     Ok(Exit::Fine)
 }
 
-async fn rotate_owned(project: &Project, keeper: &Keeper, handle: &Handle, key: Key) -> Result<&'static str, Failure> {
+async fn rotate_owned(
+    project: &Project,
+    keeper: &Keeper,
+    handle: &Handle,
+    key: Key,
+) -> Result<&'static str, Failure> {
     let keys = keeper.keys();
     match key {
         Key::Root => {
@@ -114,8 +124,11 @@ async fn rotate_owned(project: &Project, keeper: &Keeper, handle: &Handle, key: 
             keys.rotate_root().exit(Exit::Failed)?;
             let rewrapped = project.vault(handle)?.rewrap_all().await.exit(Exit::Failed)?;
             keeper.rewrap_subjects().await.exit(Exit::Failed)?;
-            let unused: Vec<&str> =
-                old.iter().filter(|root| !rewrapped.roots.contains(*root)).map(String::as_str).collect();
+            let unused: Vec<&str> = old
+                .iter()
+                .filter(|root| !rewrapped.roots.contains(*root))
+                .map(String::as_str)
+                .collect();
             keys.retire_roots(&unused).exit(Exit::Failed)?;
             Ok("root")
         }
@@ -125,7 +138,9 @@ async fn rotate_owned(project: &Project, keeper: &Keeper, handle: &Handle, key: 
             Ok("log")
         }
         Key::Ca => {
-            let authority = keys.rotate_certificate_authority(keeper.now().unix_seconds()).exit(Exit::Failed)?;
+            let authority = keys
+                .rotate_certificate_authority(keeper.now().unix_seconds())
+                .exit(Exit::Failed)?;
             project::write_ca_certificate(project.path(), &authority)?;
             Ok("ca")
         }

@@ -109,6 +109,10 @@ fn verifiers(project: &Project) -> Result<Vec<LogVerifier>, Failure> {
     pairs.extend(keys.former_log_keys().exit(Exit::Failed)?);
     Ok(pairs
         .into_iter()
-        .map(|(ed25519, ml_dsa_44)| LogVerifier { name: origin.to_owned(), ed25519, ml_dsa_44 })
+        .map(|(ed25519, ml_dsa_44)| LogVerifier {
+            name: origin.to_owned(),
+            ed25519,
+            ml_dsa_44,
+        })
         .collect())
 }

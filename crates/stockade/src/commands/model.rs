@@ -68,7 +68,10 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
     let done = async {
         let may = |action, name: &str| {
             let environment = environment(&project, name);
-            let resource = Resource::Model { name: name.to_owned(), environment };
+            let resource = Resource::Model {
+                name: name.to_owned(),
+                environment,
+            };
             let (project, handle) = (&project, &handle);
             async move { project.actor(global, handle, action, &resource).await }
         };
@@ -83,13 +86,19 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                 };
                 let bar = progress.clone();
                 let advance = Arc::new(move |bytes| bar.set_position(bytes));
-                let version =
-                    vault.seal(&actor, &name, &files, hash, clock::now(), Some(advance)).await.exit(Exit::Failed)?;
+                let version = vault
+                    .seal(&actor, &name, &files, hash, clock::now(), Some(advance))
+                    .await
+                    .exit(Exit::Failed)?;
                 progress.finish_and_clear();
-                output.result(&version, || format!("sealed {name}@{} ({})", version.version, version.id))?;
+                output.result(&version, || {
+                    format!("sealed {name}@{} ({})", version.version, version.id)
+                })?;
             }
             Verb::List => {
-                project.actor(global, &handle, Action::ModelList, &Resource::Server).await?;
+                project
+                    .actor(global, &handle, Action::ModelList, &Resource::Server)
+                    .await?;
                 let artifacts = vault.catalog().list().await.exit(Exit::Failed)?;
                 output.result(&json!({ "artifacts": artifacts }), || {
                     let rows: Vec<Vec<String>> = artifacts
@@ -97,7 +106,12 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                         .flat_map(|artifact| artifact.versions.iter().map(move |version| (artifact, version)))
                         .map(|(artifact, version)| {
                             let name = format!("{}@{}", artifact.name, version.version);
-                            vec![name, version.sealed.to_string(), version.size.to_string(), version.id.to_string()]
+                            vec![
+                                name,
+                                version.sealed.to_string(),
+                                version.size.to_string(),
+                                version.id.to_string(),
+                            ]
                         })
                         .collect();
                     columns(&["ARTIFACT", "SEALED", "BYTES", "ID"], &rows)
@@ -105,8 +119,11 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             }
             Verb::Show { artifact } => {
                 may(Action::ModelMetadata, artifact.name.as_str()).await?;
-                let shown =
-                    vault.catalog().show(&artifact).await.map_err(|error| models::failed(&error.into()))?;
+                let shown = vault
+                    .catalog()
+                    .show(&artifact)
+                    .await
+                    .map_err(|error| models::failed(&error.into()))?;
                 let text = serde_json::to_string_pretty(&shown).exit(Exit::Failed)?;
                 output.result(&shown, || text)?;
             }
@@ -128,7 +145,12 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
 
 /// The environment in which the configuration serves an artifact; an artifact not served counts as production.
 fn environment(project: &Project, name: &str) -> Environment {
-    let of = |source: &str| source.strip_prefix("vault:").and_then(|rest| rest.split('@').next()) == Some(name);
+    let of = |source: &str| {
+        source
+            .strip_prefix("vault:")
+            .and_then(|rest| rest.split('@').next())
+            == Some(name)
+    };
     let served = project.loaded.root.model.values().find(|model| of(&model.source));
     served.map_or(Environment::Prod, |model| model.environment)
 }
@@ -138,9 +160,15 @@ fn sources(files: &[PathBuf]) -> Result<Vec<SourceFile>, Failure> {
         .iter()
         .map(|local| {
             let name = local.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Failure::new(Exit::Usage, format!("`{}` has no name that an artifact can hold", local.display()))
+                Failure::new(
+                    Exit::Usage,
+                    format!("`{}` has no name that an artifact can hold", local.display()),
+                )
             })?;
-            Ok(SourceFile { path_in_artifact: name.parse().exit(Exit::Usage)?, local: local.clone() })
+            Ok(SourceFile {
+                path_in_artifact: name.parse().exit(Exit::Usage)?,
+                local: local.clone(),
+            })
         })
         .collect()
 }
@@ -154,7 +182,8 @@ fn progress(global: &Global, files: &[SourceFile]) -> Result<ProgressBar, Failur
     if global.quiet {
         return Ok(ProgressBar::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}").exit(Exit::Failed)?;
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        .exit(Exit::Failed)?;
     Ok(ProgressBar::new(total).with_style(style))
 }
 

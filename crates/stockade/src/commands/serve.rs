@@ -85,7 +85,9 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         model: None,
     };
     serve(global, &arguments, &project, keeper, ready, |ready| {
-        output.result(ready, || format!("serving on {} (admin on {})", ready.gateway_url, ready.admin_url))
+        output.result(ready, || {
+            format!("serving on {} (admin on {})", ready.gateway_url, ready.admin_url)
+        })
     })
     .await
 }
@@ -105,12 +107,27 @@ pub(crate) async fn serve(
     let models = models::load(project, &handle).await?;
     let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;
     let ca_cert = project::write_ca_certificate(project.path(), &authority)?;
-    let gateway =
-        Gateway::new(project.loaded.root.gateway(), access, keeper.clone(), models, authority).exit(Exit::Usage)?;
-    let bound = gateway.bind().await.exit_hint(Exit::Failed, "choose other addresses with --listen and --admin-listen")?;
+    let gateway = Gateway::new(
+        project.loaded.root.gateway(),
+        access,
+        keeper.clone(),
+        models,
+        authority,
+    )
+    .exit(Exit::Usage)?;
+    let bound = gateway.bind().await.exit_hint(
+        Exit::Failed,
+        "choose other addresses with --listen and --admin-listen",
+    )?;
     let ready = ready(&bound, ca_cert);
-    keeper.announce(&ready.gateway_url, &ready.admin_url).exit(Exit::Failed)?;
-    let file = arguments.ready_file.as_deref().map(|path| ReadyFile::write(path, &ready)).transpose()?;
+    keeper
+        .announce(&ready.gateway_url, &ready.admin_url)
+        .exit(Exit::Failed)?;
+    let file = arguments
+        .ready_file
+        .as_deref()
+        .map(|path| ReadyFile::write(path, &ready))
+        .transpose()?;
     announce(&ready)?;
 
     let shutdown = tokio_util::sync::CancellationToken::new();
@@ -121,8 +138,12 @@ pub(crate) async fn serve(
         shutdown.cancel();
         asked
     };
-    let (served, controlled, (), asked) =
-        tokio::join!(gateway.run(shutdown.clone().cancelled_owned()), control, reloading, stop);
+    let (served, controlled, (), asked) = tokio::join!(
+        gateway.run(shutdown.clone().cancelled_owned()),
+        control,
+        reloading,
+        stop
+    );
     drop(file);
     served.exit(Exit::Failed)?;
     controlled.exit(Exit::Failed)?;
@@ -152,7 +173,9 @@ impl ReadyFile {
     fn write(path: &Path, ready: &Ready) -> Result<Self, Failure> {
         let text = serde_json::to_vec_pretty(&json!(ready)).exit(Exit::Failed)?;
         private_files::write(path, &text)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 }
 

@@ -60,9 +60,14 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     };
     drop(handle);
     let dir = project.path().to_owned();
-    Box::pin(serve::serve(global, &arguments.serve, &project, keeper, ready, |ready| {
-        output.result(ready, || next_steps(ready, &dir, &request))
-    }))
+    Box::pin(serve::serve(
+        global,
+        &arguments.serve,
+        &project,
+        keeper,
+        ready,
+        |ready| output.result(ready, || next_steps(ready, &dir, &request)),
+    ))
     .await
 }
 
@@ -72,14 +77,25 @@ fn configure_example(dir: &Path) -> Result<(), Failure> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", path.display()))),
+        Err(error) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("cannot read `{}`: {error}", path.display()),
+            ));
+        }
     };
-    let names_models = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("model"));
+    let names_models = text
+        .parse::<toml::Table>()
+        .is_ok_and(|table| table.contains_key("model"));
     if !names_models {
         let name = example::NAME;
         let model = format!("\n[model.{name}]\nsource = \"vault:{name}@1\"\nenvironment = \"prod\"\n");
-        std::fs::write(&path, text + &model)
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot write `{}`: {error}", path.display())))?;
+        std::fs::write(&path, text + &model).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write `{}`: {error}", path.display()),
+            )
+        })?;
     }
     let folder = dir.join("example");
     std::fs::create_dir_all(&folder).exit(Exit::Failed)?;
@@ -101,15 +117,24 @@ async fn issue_keys(dir: &Path, handle: &Handle) -> Result<IssuedKeys, Failure> 
         let id = name.parse::<PrincipalId>().exit(Exit::Failed)?;
         let now = clock::now();
         ensure_principal(handle, &id, role).await?;
-        let access = Access::new(handle.clone(), project::read_policies(dir)?).await.exit(Exit::Failed)?;
+        let access = Access::new(handle.clone(), project::read_policies(dir)?)
+            .await
+            .exit(Exit::Failed)?;
         let valid = match private_files::read_secret(&file) {
-            Ok(text) => access.authenticate(&text, now).is_ok_and(|identity| identity.principal.id == id),
+            Ok(text) => access
+                .authenticate(&text, now)
+                .is_ok_and(|identity| identity.principal.id == id),
             Err(_) if !file.exists() => false,
             Err(failure) => return Err(failure),
         };
         if !valid {
-            let key = NewKey { principal: id, expires_at: None };
-            let (secret, _) = create_key(handle, &Actor::System {}, key, now).await.exit(Exit::Failed)?;
+            let key = NewKey {
+                principal: id,
+                expires_at: None,
+            };
+            let (secret, _) = create_key(handle, &Actor::System {}, key, now)
+                .await
+                .exit(Exit::Failed)?;
             private_files::write(&file, secret.expose().as_bytes())?;
         }
         files.push(file.canonicalize().exit(Exit::Failed)?);
@@ -121,7 +146,12 @@ async fn issue_keys(dir: &Path, handle: &Handle) -> Result<IssuedKeys, Failure> 
 }
 
 async fn ensure_principal(handle: &Handle, id: &PrincipalId, role: &str) -> Result<(), Failure> {
-    if handle.row("principal", id.as_str()).await.exit(Exit::Failed)?.is_some() {
+    if handle
+        .row("principal", id.as_str())
+        .await
+        .exit(Exit::Failed)?
+        .is_some()
+    {
         return Ok(());
     }
     let new = NewPrincipal {
@@ -132,33 +162,56 @@ async fn ensure_principal(handle: &Handle, id: &PrincipalId, role: &str) -> Resu
         display_name: None,
         email: None,
     };
-    create_principal(handle, &Actor::System {}, new, clock::now()).await.exit(Exit::Failed)?;
+    create_principal(handle, &Actor::System {}, new, clock::now())
+        .await
+        .exit(Exit::Failed)?;
     Ok(())
 }
 
 /// Seals the embedded model, unless the vault has it.
 async fn seal_example(project: &Project, handle: &Handle) -> Result<(), Failure> {
     let vault = project.vault(handle)?;
-    if vault.catalog().list().await.exit(Exit::Failed)?.iter().any(|artifact| artifact.name.as_str() == example::NAME) {
+    if vault
+        .catalog()
+        .list()
+        .await
+        .exit(Exit::Failed)?
+        .iter()
+        .any(|artifact| artifact.name.as_str() == example::NAME)
+    {
         return Ok(());
     }
-    let folder = project.path().join("example");
-    let local = folder.join("digits.onnx");
+    let local = project.path().join("example/digits.onnx");
     std::fs::write(&local, example::MODEL).exit(Exit::Failed)?;
     let name = example::NAME.parse().exit(Exit::Failed)?;
-    let files = [SourceFile { path_in_artifact: "digits.onnx".parse().exit(Exit::Failed)?, local }];
+    let path_in_artifact = "digits.onnx".parse().exit(Exit::Failed)?;
+    let files = [SourceFile {
+        path_in_artifact,
+        local: local.clone(),
+    }];
     vault
-        .seal(&Actor::System {}, &name, &files, DigestAlgorithm::Sha256, clock::now(), None)
+        .seal(
+            &Actor::System {},
+            &name,
+            &files,
+            DigestAlgorithm::Sha256,
+            clock::now(),
+            None,
+        )
         .await
         .exit(Exit::Failed)?;
-    Ok(())
+    // What is sealed does not lie beside the vault in the clear.
+    std::fs::remove_file(&local).exit(Exit::Failed)
 }
 
 fn next_steps(ready: &Ready, dir: &Path, request: &Path) -> String {
     let url = &ready.gateway_url;
     let model = ready.model.as_deref().unwrap_or_default();
     let key = ready.client_key_file.as_deref().unwrap_or(dir).display();
-    let mut text = format!("Stockade protects `{model}` at {url} (admin at {}).\n\n", ready.admin_url);
+    let mut text = format!(
+        "Stockade protects `{model}` at {url} (admin at {}).\n\n",
+        ready.admin_url
+    );
     let _ = write!(
         text,
         "Ask for a prediction, from another terminal:\n\n  \

@@ -26,7 +26,9 @@ pub(crate) struct InvalidSetting {
 
 impl InvalidSetting {
     pub(crate) fn new(message: &str) -> Self {
-        Self { message: one_line(message) }
+        Self {
+            message: one_line(message),
+        }
     }
 }
 
@@ -38,15 +40,22 @@ pub(crate) fn in_file(path: &Path, text: &str, error: &toml::de::Error) -> Failu
         format!(":{}", before.matches('\n').count() + 1)
     });
     let name = path.display().to_string();
-    Failure::new(Exit::Usage, format!("invalid configuration in `{name}{place}`: {message}"))
-        .hint("`stockade config schema` prints every setting with its meaning")
-        .reporting(MistakeInFile {
-            source_code: NamedSource::new(name, text.to_owned()),
-            span: error.span().map(SourceSpan::from),
-            message,
-        })
+    Failure::new(
+        Exit::Usage,
+        format!("invalid configuration in `{name}{place}`: {message}"),
+    )
+    .hint("`stockade config schema` prints every setting with its meaning")
+    .reporting(MistakeInFile {
+        source_code: NamedSource::new(name, text.to_owned()),
+        span: error.span().map(SourceSpan::from),
+        message,
+    })
 }
 
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -25,8 +25,13 @@ pub(crate) enum Origin {
 }
 
 /// Names with a meaning of their own, which are not settings.
-const RESERVED: [&str; 5] =
-    ["STOCKADE_DIR", "STOCKADE_LOG", "STOCKADE_TEST_DATA", "STOCKADE_SYSTEM", "STOCKADE_ONNXRUNTIME"];
+const RESERVED: [&str; 5] = [
+    "STOCKADE_DIR",
+    "STOCKADE_LOG",
+    "STOCKADE_TEST_DATA",
+    "STOCKADE_SYSTEM",
+    "STOCKADE_ONNXRUNTIME",
+];
 
 /// The largest `stockade.toml` that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -42,7 +47,9 @@ impl Layers {
     /// Reads the file alone, so that a mistake in it is shown where it is.
     pub(crate) fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Self, Failure> {
         let mut layers = Self::default();
-        let Some(text) = read(path)? else { return Ok(layers) };
+        let Some(text) = read(path)? else {
+            return Ok(layers);
+        };
         let spanned = |error: &toml::de::Error| error::in_file(path, &text, error);
         let table: Table = toml::from_str(&text).map_err(|error| spanned(&error))?;
         toml::from_str::<T>(&text).map_err(|error| spanned(&error))?;
@@ -56,7 +63,9 @@ impl Layers {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(), Failure> {
         for (name, text) in variables {
-            let Some(rest) = name.strip_prefix("STOCKADE_") else { continue };
+            let Some(rest) = name.strip_prefix("STOCKADE_") else {
+                continue;
+            };
             if RESERVED.contains(&name.as_str()) || name.starts_with("STOCKADE_TEST_") {
                 continue;
             }
@@ -69,7 +78,9 @@ impl Layers {
     /// Sets one value, by the path to it.
     pub(crate) fn set(&mut self, path: &[String], value: Value, origin: Origin) -> Result<(), Failure> {
         let mut table = Table::new();
-        let Some((last, sections)) = path.split_last() else { return Ok(()) };
+        let Some((last, sections)) = path.split_last() else {
+            return Ok(());
+        };
         table.insert(last.clone(), value);
         for section in sections.iter().rev() {
             table = Table::from_iter([(section.clone(), Value::Table(table))]);
@@ -111,16 +122,26 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > MAX_FILE => {
-            return Err(Failure::new(Exit::Usage, format!("`{shown}` is larger than 1 MiB")));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("`{shown}` is larger than 1 MiB"),
+            ));
         }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::new(Exit::Usage, format!("cannot read `{shown}`: {error}"))),
+        Err(error) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("cannot read `{shown}`: {error}"),
+            ));
+        }
     }
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) => Err(Failure::new(Exit::Usage, format!("cannot read `{shown}`: {error}"))
-            .hint("the file must be readable and UTF-8")),
+        Err(error) => Err(
+            Failure::new(Exit::Usage, format!("cannot read `{shown}`: {error}"))
+                .hint("the file must be readable and UTF-8"),
+        ),
     }
 }
 
@@ -146,7 +167,11 @@ fn merge_tables(into: &mut Table, from: Table) {
 /// Every leaf of a table with its dotted path. Arrays are leaves.
 pub(crate) fn flatten(table: &Table, prefix: &str, into: &mut Vec<(String, Value)>) {
     for (name, value) in table {
-        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let path = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
         match value {
             Value::Table(inner) => flatten(inner, &path, into),
             leaf => into.push((path, leaf.clone())),
@@ -161,11 +186,26 @@ mod tests {
     #[test]
     fn environment_wins_over_the_file_and_says_so() {
         let mut layers = Layers::default();
-        layers.merge(toml::from_str("a = 1\n[b]\nc = 2").unwrap(), "", &|_| Origin::File);
-        let variables = [("STOCKADE_B__C", "7"), ("STOCKADE_D", "127.0.0.1:0"), ("OTHER", "1"), ("STOCKADE_DIR", "x")];
-        layers.add_environment(variables.map(|(n, v)| (n.to_owned(), v.to_owned()))).unwrap();
-        assert_eq!(layers.table, toml::from_str::<Table>("a = 1\nd = '127.0.0.1:0'\n[b]\nc = 7").unwrap());
-        assert_eq!(layers.origins["b.c"], Origin::Environment("STOCKADE_B__C".to_owned()));
+        layers.merge(toml::from_str("a = 1\n[b]\nc = 2").unwrap(), "", &|_| {
+            Origin::File
+        });
+        let variables = [
+            ("STOCKADE_B__C", "7"),
+            ("STOCKADE_D", "127.0.0.1:0"),
+            ("OTHER", "1"),
+            ("STOCKADE_DIR", "x"),
+        ];
+        layers
+            .add_environment(variables.map(|(n, v)| (n.to_owned(), v.to_owned())))
+            .unwrap();
+        assert_eq!(
+            layers.table,
+            toml::from_str::<Table>("a = 1\nd = '127.0.0.1:0'\n[b]\nc = 7").unwrap()
+        );
+        assert_eq!(
+            layers.origins["b.c"],
+            Origin::Environment("STOCKADE_B__C".to_owned())
+        );
         assert_eq!(layers.origins["a"], Origin::File);
     }
 }

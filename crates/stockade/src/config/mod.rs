@@ -101,13 +101,21 @@ pub(crate) struct Loaded {
 /// Reads the file of a project folder, then the environment, then the given flags.
 pub(crate) fn load(project: &Path, flags: &[(&str, toml::Value)]) -> Result<Loaded, Failure> {
     let mut layers = Layers::from_file::<Root>(&project.join(FILE))?;
-    layers.add_environment(std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    }))?;
+    layers.add_environment(
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    )?;
     for (name, value) in flags {
-        layers.set(&[(*name).to_owned()], value.clone(), Origin::Flag(name.replace('_', "-")))?;
+        layers.set(
+            &[(*name).to_owned()],
+            value.clone(),
+            Origin::Flag(name.replace('_', "-")),
+        )?;
     }
-    Ok(Loaded { root: layers.parse()?, layers })
+    Ok(Loaded {
+        root: layers.parse()?,
+        layers,
+    })
 }
 
 /// The JSON schema of `stockade.toml`.

@@ -33,7 +33,11 @@ pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
 pub(crate) fn json(dir: &Path, arguments: &[&str]) -> Value {
     let output = run(dir, &[arguments, &["--format", "json"]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {:?}\n{stderr}", output.status);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {:?}\n{stderr}",
+        output.status
+    );
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{stderr}"))
 }
 
@@ -61,7 +65,10 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_else(|| panic!("no code: {self:?}")).to_owned()
+        self.json()["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no code: {self:?}"))
+            .to_owned()
     }
 }
 
@@ -99,7 +106,12 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         let ready = serde_json::from_slice(&fs::read(&ready_file).unwrap()).unwrap();
-        Self { child: Some(child), dir: dir.to_owned(), ready_file, ready }
+        Self {
+            child: Some(child),
+            dir: dir.to_owned(),
+            ready_file,
+            ready,
+        }
     }
 
     /// The process id.
@@ -122,7 +134,11 @@ impl Server {
     /// A request as the client of the example.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
-        self.curl(&format!("{}{path}", self.gateway()), Some(&self.key("client")), None)
+        self.curl(
+            &format!("{}{path}", self.gateway()),
+            Some(&self.key("client")),
+            None,
+        )
     }
 
     /// A prediction as the client of the example.
@@ -136,9 +152,16 @@ impl Server {
     #[track_caller]
     pub(crate) fn curl(&self, url: &str, key: Option<&str>, body: Option<&[u8]>) -> Answer {
         let scratch = tempfile::tempdir().unwrap();
-        let mut config = format!("silent\nurl = \"{url}\"\ncacert = \"{}\"\n", self.ready["ca_cert"].as_str().unwrap());
+        let mut config = format!(
+            "silent\nurl = \"{url}\"\ncacert = \"{}\"\n",
+            self.ready["ca_cert"].as_str().unwrap()
+        );
         let (head, out) = (scratch.path().join("head"), scratch.path().join("body"));
-        config += &format!("dump-header = \"{}\"\noutput = \"{}\"\n", head.display(), out.display());
+        config += &format!(
+            "dump-header = \"{}\"\noutput = \"{}\"\n",
+            head.display(),
+            out.display()
+        );
         config += "max-time = 60\nheader = \"Expect:\"\n";
         if let Some(key) = key {
             config += &format!("header = \"Authorization: Bearer {key}\"\n");
@@ -146,7 +169,10 @@ impl Server {
         if let Some(body) = body {
             let file = scratch.path().join("request");
             fs::write(&file, body).unwrap();
-            config += &format!("data-binary = \"@{}\"\nheader = \"Content-Type: application/json\"\n", file.display());
+            config += &format!(
+                "data-binary = \"@{}\"\nheader = \"Content-Type: application/json\"\n",
+                file.display()
+            );
         }
         let mut curl = Command::new("curl")
             .args(["--config", "-"])
@@ -162,7 +188,11 @@ impl Server {
             .nth(1)
             .and_then(|code| code.parse().ok())
             .unwrap_or_else(|| panic!("curl ended with {status}: {}", self.log()));
-        Answer { status, headers, body: fs::read(&out).unwrap_or_default() }
+        Answer {
+            status,
+            headers,
+            body: fs::read(&out).unwrap_or_default(),
+        }
     }
 
     /// What the server printed.
@@ -197,7 +227,14 @@ impl Drop for Server {
 
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(pid.to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// The request of the example: one image of a seven.
@@ -207,8 +244,12 @@ pub(crate) const SEVEN: &[u8] = include_bytes!("../../../../examples/digits/requ
 #[track_caller]
 pub(crate) fn label(answer: &Answer) -> usize {
     assert_eq!(answer.status, 200, "{answer:?}");
-    let scores: Vec<f64> =
-        answer.json()["outputs"][0]["data"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect();
+    let scores: Vec<f64> = answer.json()["outputs"][0]["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|score| score.as_f64().unwrap())
+        .collect();
     assert_eq!(scores.len(), 10);
     (0..10).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap()
 }

@@ -25,8 +25,15 @@ pub(super) async fn recover(global: &Global, output: &Output) -> Result<Exit, Fa
         "rows_kept": report.rows_kept,
     });
     output.result(&value, || {
-        let rows = if report.rows_kept { "as they stood" } else { "replayed from what is left of the old log" };
-        format!("the log goes on as {}; the old one is kept in {kept_at}\n{} rows, {rows}", report.origin, report.rows)
+        let rows = if report.rows_kept {
+            "as they stood"
+        } else {
+            "replayed from what is left of the old log"
+        };
+        format!(
+            "the log goes on as {}; the old one is kept in {kept_at}\n{} rows, {rows}",
+            report.origin, report.rows
+        )
     })?;
     Ok(Exit::Fine)
 }
@@ -37,8 +44,9 @@ pub(super) async fn prune(global: &Global, output: &Output) -> Result<Exit, Fail
     let pruned = async { keeper.prune(project.owner()?).await.exit(Exit::Failed) }.await;
     keeper.close().await.exit(Exit::Failed)?;
     let (minimum_index, freed) = pruned?;
-    output.result(&json!({ "minimum_index": minimum_index, "freed_bytes": freed }), || {
-        format!("entries below {minimum_index} are gone ({freed} bytes); hashes and proofs stay")
-    })?;
+    output.result(
+        &json!({ "minimum_index": minimum_index, "freed_bytes": freed }),
+        || format!("entries below {minimum_index} are gone ({freed} bytes); hashes and proofs stay"),
+    )?;
     Ok(Exit::Fine)
 }

@@ -47,8 +47,10 @@ pub(super) async fn run(global: &Global, arguments: &Show, output: &Output) -> R
     if let Some(failure) = unreadable {
         return Err(failure);
     }
-    let records: Vec<Value> =
-        newest.iter().map(|(index, record)| json!({ "index": index, "record": record })).collect();
+    let records: Vec<Value> = newest
+        .iter()
+        .map(|(index, record)| json!({ "index": index, "record": record }))
+        .collect();
     output.result(&json!({ "records": records }), || {
         let rows: Vec<Vec<String>> = newest.iter().map(|(index, record)| row(*index, record)).collect();
         columns(&["INDEX", "TIME", "EVENT", "ACTOR", "ABOUT", "DECISION"], &rows)
@@ -62,7 +64,9 @@ async fn read_allowed(global: &Global, project: &Project) -> Result<(), Failure>
         return Ok(());
     }
     let handle = project.handle().await?;
-    let actor = project.actor(global, &handle, Action::LogRead, &Resource::Log).await?;
+    let actor = project
+        .actor(global, &handle, Action::LogRead, &Resource::Log)
+        .await?;
     record_export(&handle, actor, "read").await?;
     handle.close().await.exit(Exit::Failed)
 }
@@ -77,10 +81,15 @@ async fn record_export(handle: &Handle, actor: Actor, how: &str) -> Result<(), F
 }
 
 fn parse_event(text: &str) -> Result<Event, Failure> {
-    Event::ALL.iter().copied().find(|event| event.name() == text).ok_or_else(|| {
-        let names: Vec<&str> = Event::ALL.iter().map(|event| event.name()).collect();
-        Failure::new(Exit::Usage, format!("there is no event `{text}`")).hint(format!("one of {}", names.join(", ")))
-    })
+    Event::ALL
+        .iter()
+        .copied()
+        .find(|event| event.name() == text)
+        .ok_or_else(|| {
+            let names: Vec<&str> = Event::ALL.iter().map(|event| event.name()).collect();
+            Failure::new(Exit::Usage, format!("there is no event `{text}`"))
+                .hint(format!("one of {}", names.join(", ")))
+        })
 }
 
 fn row(index: u64, record: &Record) -> Vec<String> {
@@ -90,26 +99,45 @@ fn row(index: u64, record: &Record) -> Vec<String> {
         Actor::System {} => "stockade".to_owned(),
         Actor::Unidentified {} => "-".to_owned(),
     };
-    let about = record.subject.as_ref().map_or_else(String::new, |subject| subject.name.clone());
+    let about = record
+        .subject
+        .as_ref()
+        .map_or_else(String::new, |subject| subject.name.clone());
     let decision = match &record.decision {
         Some(stockade_evidence::Decision::Allowed { .. }) => "allowed".to_owned(),
         Some(stockade_evidence::Decision::Refused { code, .. }) => format!("refused: {code}"),
         None => String::new(),
     };
-    vec![index.to_string(), record.time.to_string(), record.event.name().to_owned(), actor, about, decision]
+    vec![
+        index.to_string(),
+        record.time.to_string(),
+        record.event.name().to_owned(),
+        actor,
+        about,
+        decision,
+    ]
 }
 
 /// The size under the newest checkpoint.
 fn size(project: &Project) -> Result<u64, Failure> {
-    let Some(text) = project.log_source().checkpoint().exit(Exit::Broken)? else { return Ok(0) };
+    let Some(text) = project.log_source().checkpoint().exit(Exit::Broken)? else {
+        return Ok(0);
+    };
     let opened = open_checkpoint(&text, &super::verifiers(project)?).exit(Exit::Broken)?;
     Ok(opened.checkpoint.size)
 }
 
-pub(super) async fn export(global: &Global, index: u64, out: &Path, output: &Output) -> Result<Exit, Failure> {
+pub(super) async fn export(
+    global: &Global,
+    index: u64,
+    out: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let project = Project::find(global, &[])?;
     let handle = project.handle().await?;
-    let actor = project.actor(global, &handle, Action::LogExport, &Resource::Log).await?;
+    let actor = project
+        .actor(global, &handle, Action::LogExport, &Resource::Log)
+        .await?;
     record_export(&handle, actor, "proof").await?;
     handle.close().await.exit(Exit::Failed)?;
     let source = project.log_source();
@@ -138,7 +166,10 @@ pub(super) fn check(entry: &Path, proof: &Path, key: &Path, output: &Output) -> 
     let opened = proof.verify(entry.as_bytes(), &verifiers).exit(Exit::Broken)?;
     let value = json!({ "ok": true, "origin": opened.checkpoint.origin, "size": opened.checkpoint.size });
     output.result(&value, || {
-        format!("the record is in {} (size {})", opened.checkpoint.origin, opened.checkpoint.size)
+        format!(
+            "the record is in {} (size {})",
+            opened.checkpoint.origin, opened.checkpoint.size
+        )
     })?;
     Ok(Exit::Fine)
 }

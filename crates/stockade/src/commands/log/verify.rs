@@ -42,7 +42,10 @@ pub(super) fn run(global: &Global, arguments: &Verify, output: &Output) -> Resul
         (Some(log), Some(key)) => {
             let verifiers = LogVerifier::from_vkeys(&read_text(key)?).exit(Exit::Usage)?;
             let verification = verify(global, log, &verifiers, since.as_deref(), arguments.minimum_index)?;
-            Report { verification, others: Vec::new() }
+            Report {
+                verification,
+                others: Vec::new(),
+            }
         }
         _ => own(global, since.as_deref())?,
     };
@@ -67,9 +70,18 @@ fn own(global: &Global, since: Option<&str>) -> Result<Report, Failure> {
     let verification = verify(global, &project.state.log(), &verifiers, since, minimum)?;
     let mut others = Vec::new();
     for former in project.former_origins()? {
-        let named = |verifier: &LogVerifier| LogVerifier { name: former.origin.clone(), ..verifier.clone() };
+        let named = |verifier: &LogVerifier| LogVerifier {
+            name: former.origin.clone(),
+            ..verifier.clone()
+        };
         let verifiers: Vec<LogVerifier> = verifiers.iter().map(named).collect();
-        others.push(verify(global, former.source.folder(), &verifiers, None, former.minimum_index)?);
+        others.push(verify(
+            global,
+            former.source.folder(),
+            &verifiers,
+            None,
+            former.minimum_index,
+        )?);
     }
     Ok(Report { verification, others })
 }
@@ -82,14 +94,27 @@ fn verify(
     minimum_index: u64,
 ) -> Result<Verification, Failure> {
     if !folder.is_dir() {
-        return Err(Failure::new(Exit::Usage, format!("`{}` is not a folder", folder.display()))
-            .hint("give the folder that holds `checkpoint` and `tile/`"));
+        return Err(
+            Failure::new(Exit::Usage, format!("`{}` is not a folder", folder.display()))
+                .hint("give the folder that holds `checkpoint` and `tile/`"),
+        );
     }
     let source = FolderSource::new(folder);
     let listing = source.listing().exit(Exit::Failed)?;
-    let bar = if global.quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    let bar = if global.quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::no_length()
+    };
     let progress = |checked| bar.set_position(checked);
-    let verification = verify_log(&source, Some(&listing), verifiers, since, minimum_index, &progress);
+    let verification = verify_log(
+        &source,
+        Some(&listing),
+        verifiers,
+        since,
+        minimum_index,
+        &progress,
+    );
     bar.finish_and_clear();
     Ok(verification)
 }
@@ -97,7 +122,11 @@ fn verify(
 fn describe(report: &Report) -> String {
     let mut lines = Vec::new();
     for verification in report.all() {
-        let verdict = if verification.problems.is_empty() { "intact" } else { "BROKEN" };
+        let verdict = if verification.problems.is_empty() {
+            "intact"
+        } else {
+            "BROKEN"
+        };
         lines.push(format!(
             "{verdict}: {} records of {} checked in {}",
             verification.records_checked, verification.size, verification.origin
@@ -120,7 +149,10 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     };
     let length = fs::metadata(path).map_err(failed)?.len();
     if length > MAX_TEXT {
-        return Err(Failure::new(Exit::Usage, format!("`{}` is larger than 1 MiB", path.display())));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("`{}` is larger than 1 MiB", path.display()),
+        ));
     }
     fs::read_to_string(path).map_err(failed)
 }
