@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::{commands, failure::Exit};
+use crate::{
+    commands,
+    failure::{Exit, Failure},
+    output::Output,
+};
 
 /// Security for AI models and the data they learn from.
 #[derive(Debug, Parser)]
@@ -83,7 +87,7 @@ pub(crate) enum Command {
     /// The evidence log: verify, export, recover, prune
     #[command(subcommand)]
     Log(commands::log::Verb),
-    /// Long-lived keys: list, rotate, recover
+    /// Long-lived keys: rotate, recover, rebuild
     #[command(subcommand)]
     Keys(commands::keys::Verb),
     /// Back up and restore the state folder
@@ -104,9 +108,19 @@ pub(crate) enum Command {
     Openapi,
 }
 
-/// Prints clap's own message: help and version are fine, everything else is a usage error.
+/// Prints clap's own message: help and version are fine, everything else is a usage error, in JSON too where it was asked.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     let fine = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !fine && json_was_asked(std::env::args()) {
+        let text = error.render().to_string();
+        let message = text
+            .trim_start_matches("error: ")
+            .split("\n\n")
+            .next()
+            .unwrap_or_default();
+        let failure = Failure::new(Exit::Usage, message.trim()).hint("`stockade --help` shows what there is");
+        return Output::new(Format::Json).fail(&failure).into();
+    }
     // Nothing can be done about a closed terminal.
     let _ = error.print();
     if fine {
@@ -114,4 +128,16 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     } else {
         Exit::Usage.into()
     }
+}
+
+/// Looks for `--format json` where the arguments as a whole could not be understood.
+fn json_was_asked(arguments: impl Iterator<Item = String>) -> bool {
+    let arguments: Vec<String> = arguments.collect();
+    let machine = |format: &str| matches!(format, "json" | "sarif");
+    arguments
+        .iter()
+        .any(|argument| argument.strip_prefix("--format=").is_some_and(machine))
+        || arguments
+            .windows(2)
+            .any(|pair| matches!(pair, [name, format] if name == "--format" && machine(format)))
 }

@@ -31,14 +31,7 @@ async fn load_one(
     name: &str,
     configured: &ModelConfig,
 ) -> Result<LoadedModel, Failure> {
-    let source = configured.source.strip_prefix("vault:").ok_or_else(|| {
-        Failure::new(
-            Exit::Usage,
-            format!("model `{name}` has the source `{}`", configured.source),
-        )
-        .hint("write it as `vault:NAME@VERSION`")
-    })?;
-    let reference: ArtifactRef = source.parse().exit(Exit::Usage)?;
+    let reference = source(name, configured)?;
     let opened = project
         .vault(handle)?
         .read(&Actor::System {}, &reference, clock::now())
@@ -63,6 +56,18 @@ async fn load_one(
     })
 }
 
+/// Which artifact a model's `source` names.
+pub(crate) fn source(name: &str, configured: &ModelConfig) -> Result<ArtifactRef, Failure> {
+    let source = configured.source.strip_prefix("vault:").ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("model `{name}` has the source `{}`", configured.source),
+        )
+        .hint("write it as `vault:NAME@VERSION`")
+    })?;
+    source.parse().exit(Exit::Usage)
+}
+
 fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {
     let is_onnx = |file: &&OpenedFile| file.entry().path.as_str().ends_with(".onnx");
     let Some(file) = opened.files().iter().find(is_onnx) else {
@@ -79,10 +84,10 @@ fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {
 
 /// An error of the vault, with its exit code: content that differs is broken, everything else failed.
 pub(crate) fn failed(error: &OpenArtifactError) -> Failure {
-    let exit = if error.is_integrity_broken() {
-        Exit::Broken
-    } else {
-        Exit::Failed
+    let exit = match error {
+        error if error.is_integrity_broken() => Exit::Broken,
+        OpenArtifactError::NotFound { .. } => Exit::Usage,
+        _ => Exit::Failed,
     };
     Failure::from_error(exit, error)
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stockade_access::{Access, Acting, Action, Claim, PolicySet, Resource};
+use stockade_access::{Access, Acting, ActingError, Action, Claim, PolicySet, Resource};
 use stockade_artifact::Vault;
 use stockade_crypto::{CertificateAuthority, KeyFolder, KeyProvider};
 use stockade_evidence::Actor;
@@ -148,7 +148,14 @@ impl Project {
             uid: rustix::process::geteuid().as_raw(),
             folder_owner: self.state.owner().exit(Exit::Failed)?,
         };
-        let acting = Acting::resolve(&access, claim, clock::now()).exit(Exit::Findings)?;
+        let acting = Acting::resolve(&access, claim, clock::now()).map_err(|error| {
+            let exit = if matches!(error, ActingError::HalfAClaim) {
+                Exit::Usage
+            } else {
+                Exit::Findings
+            };
+            Failure::from_error(exit, &error)
+        })?;
         acting
             .require(&access, handle, action, resource, clock::now())
             .await

@@ -84,6 +84,29 @@ pub enum ChangeError {
     Randomness(#[from] RandomnessUnavailable),
 }
 
+impl ChangeError {
+    /// Whether something impossible was asked for, rather than that it could not be done.
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            Self::PrincipalExists { .. }
+            | Self::NoPrincipal { .. }
+            | Self::NoKey { .. }
+            | Self::KeyEnded { .. }
+            | Self::KeyReplaced { .. }
+            | Self::ExpiryPast { .. }
+            | Self::GraceTooLong
+            | Self::PersonalText { .. } => true,
+            Self::Contended
+            | Self::Commit(_)
+            | Self::Read(_)
+            | Self::Row(_)
+            | Self::Personal(_)
+            | Self::Json(_)
+            | Self::Randomness(_) => false,
+        }
+    }
+}
+
 /// A record under control 29, with a fresh id.
 pub(crate) fn record(event: Event, actor: &Actor, now: Timestamp) -> Result<Record, RandomnessUnavailable> {
     let id = RecordId::new(random_array()?);

@@ -293,6 +293,9 @@ impl Vault {
                     WrapError::Key(KeyError::NotAuthentic) => {
                         changed("holds a key that was changed or moved")
                     }
+                    WrapError::Key(KeyError::UnknownRoot { .. }) => {
+                        changed("names a root key that is not here: it was changed, or that root key is lost")
+                    }
                     other => OpenArtifactError::Wrap(other),
                 })?;
             keys.push(key);

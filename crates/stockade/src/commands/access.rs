@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use stockade_access::{
-    Access, Action, Environment, KeyInfo, NewKey, NewPrincipal, PrincipalId, PrincipalKind, Resource, Role,
-    create_key, create_principal, list_keys, list_principals, revoke_key, rotate_key,
+    Access, Action, ChangeError, Environment, KeyInfo, NewKey, NewPrincipal, PrincipalId, PrincipalKind,
+    Resource, Role, create_key, create_principal, list_keys, list_principals, revoke_key, rotate_key,
 };
 use stockade_evidence::{Actor, Timestamp};
 use stockade_store::Handle;
@@ -168,7 +168,7 @@ async fn principal(
             };
             let made = create_principal(handle, &actor, new, clock::now())
                 .await
-                .exit(Exit::Failed)?;
+                .map_err(|error| changing(&error))?;
             output.result(&made, || {
                 format!(
                     "{} is enrolled; `stockade access key create --principal {}` issues a key",
@@ -196,6 +196,7 @@ async fn principal(
         }
         PrincipalVerb::Erase { id } => {
             let actor = allowed(Action::Erase).await?;
+            known(handle, &id).await?;
             let appended = handle
                 .erase_subject(id.as_str(), actor, clock::now())
                 .await
@@ -206,6 +207,24 @@ async fn principal(
         }
     }
     Ok(Exit::Fine)
+}
+
+async fn known(handle: &Handle, id: &PrincipalId) -> Result<(), Failure> {
+    match handle.row("principal", id.as_str()).await.exit(Exit::Failed)? {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(Exit::Usage, format!("there is no principal `{id}`"))
+            .hint("`stockade access principal list` shows them")),
+    }
+}
+
+/// A change that was asked for wrongly is a usage error, everything else a failure.
+fn changing(error: &ChangeError) -> Failure {
+    let exit = if error.is_usage() {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    };
+    Failure::from_error(exit, error)
 }
 
 async fn key(
@@ -234,7 +253,7 @@ async fn key(
                 now,
             )
             .await
-            .exit(Exit::Failed)?;
+            .map_err(|error| changing(&error))?;
             show_once(output, secret.expose(), &info)
         }
         KeyVerb::List => {
@@ -258,7 +277,7 @@ async fn key(
             let prefix = prefix.parse().exit(Exit::Usage)?;
             let (secret, info) = rotate_key(handle, &actor, &prefix, grace, now)
                 .await
-                .exit(Exit::Failed)?;
+                .map_err(|error| changing(&error))?;
             show_once(output, secret.expose(), &info)
         }
     }
@@ -270,7 +289,7 @@ async fn revoke(handle: &Handle, actor: Actor, prefix: &str, now: Timestamp) -> 
         .exit_hint(Exit::Usage, "`stockade access key list` shows the prefixes")?;
     revoke_key(handle, &actor, &prefix, now)
         .await
-        .exit(Exit::Failed)?;
+        .map_err(|error| changing(&error))?;
     Ok(())
 }
 

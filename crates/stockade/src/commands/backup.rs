@@ -168,10 +168,13 @@ fn passphrase(file: &std::path::Path) -> Result<Passphrase, Failure> {
 }
 
 fn failed(error: &BackupError) -> Failure {
-    let exit = if error.is_integrity_broken() {
-        Exit::Broken
-    } else {
-        Exit::Failed
+    let exit = match error {
+        error if error.is_integrity_broken() => Exit::Broken,
+        BackupError::NotEmpty { .. }
+        | BackupError::Inside { .. }
+        | BackupError::NotABackup { .. }
+        | BackupError::NoKeys => Exit::Usage,
+        _ => Exit::Failed,
     };
     Failure::from_error(exit, error)
 }

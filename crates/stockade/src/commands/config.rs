@@ -10,6 +10,7 @@ use crate::{
     cli::Global,
     config::{self, Origin, flatten},
     failure::{Exit, Failing as _, Failure},
+    models,
     output::{Output, columns},
 };
 
@@ -85,7 +86,10 @@ fn describe(origin: &Origin) -> String {
 }
 
 fn check(global: &Global, output: &Output) -> Result<Exit, Failure> {
-    config::load(&global.dir, &[])?;
+    let loaded = config::load(&global.dir, &[])?;
+    for (name, model) in &loaded.root.model {
+        models::source(name, model)?;
+    }
     let policies = crate::project::read_policies(&global.dir)?;
     let digest = policies.digest().to_string();
     output.result(&json!({ "ok": true, "policies": digest }), || {

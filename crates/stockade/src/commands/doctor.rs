@@ -20,13 +20,15 @@ pub(crate) struct Arguments {
 }
 
 /// How one thing is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
     Fine,
     /// It works, but something is worth doing.
     Advice,
     Wrong,
+    /// Content is not what was signed.
+    Broken,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,8 +61,12 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
         recovery(&project),
         anchor(&project),
     ];
-    let wrong = checks.iter().any(|check| check.state == State::Wrong);
-    output.result(&json!({ "checks": checks, "ok": !wrong }), || {
+    let worst = checks
+        .iter()
+        .map(|check| check.state)
+        .max()
+        .unwrap_or(State::Fine);
+    output.result(&json!({ "checks": checks, "ok": worst < State::Wrong }), || {
         let rows: Vec<Vec<String>> = checks
             .iter()
             .map(|check| {
@@ -73,7 +79,11 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
             .collect();
         columns(&["STATE", "WHAT", "SAYS"], &rows)
     })?;
-    Ok(if wrong { Exit::Findings } else { Exit::Fine })
+    Ok(match worst {
+        State::Fine | State::Advice => Exit::Fine,
+        State::Wrong => Exit::Findings,
+        State::Broken => Exit::Broken,
+    })
 }
 
 fn policies(project: &Project) -> Check {
@@ -121,16 +131,27 @@ async fn state(project: &Project) -> Check {
                 },
             }
         }
-        Err(error @ OpenError::AlreadyOwned { .. }) => Check {
-            what: "state",
-            state: State::Fine,
-            says: format!("in use: {error}"),
-        },
-        Err(error) => Check {
-            what: "state",
-            state: State::Wrong,
-            says: project::opening(&error).to_string(),
-        },
+        Err(error @ OpenError::AlreadyOwned { .. }) => {
+            let says = format!("not checked, since it is in use: {error}");
+            Check {
+                what: "state",
+                state: State::Advice,
+                says,
+            }
+        }
+        Err(error) => {
+            let failure = project::opening(&error);
+            let state = if failure.exit == Exit::Broken {
+                State::Broken
+            } else {
+                State::Wrong
+            };
+            Check {
+                what: "state",
+                state,
+                says: failure.to_string(),
+            }
+        }
     }
 }
 

@@ -63,8 +63,16 @@ pub(crate) fn create(dir: &Path, recovery: Option<&Passphrase>) -> Result<KeyPro
     for (name, text) in stockade_access::default_policies() {
         write_if_absent(&policies.join(name), text)?;
     }
+    private_files::create_folder(state.state())?;
+    // VERSION comes last: until then an interrupted `init` can be repeated.
+    let keys = match KeyFolder::open(&state.keys()) {
+        Ok(keys) => keys,
+        Err(_) => {
+            KeyFolder::create(&state.keys(), recovery, clock::now().unix_seconds()).exit(Exit::Failed)?
+        }
+    };
     state.create().exit(Exit::Failed)?;
-    KeyFolder::create(&state.keys(), recovery, clock::now().unix_seconds()).exit(Exit::Failed)
+    Ok(keys)
 }
 
 const TEMPLATE: &str = "\
@@ -93,18 +101,18 @@ fn recovery(arguments: &Arguments) -> Result<Option<Passphrase>, Failure> {
     }
     let text = match &arguments.recovery_file {
         Some(file) => private_files::read_secret(file)?,
-        None => ask()?,
+        None => ask("choose --no-recovery")?,
     };
     Passphrase::new(text).exit(Exit::Usage).map(Some)
 }
 
 /// Asks twice on the terminal; without one there is nobody to ask.
-fn ask() -> Result<String, Failure> {
+pub(crate) fn ask(otherwise: &str) -> Result<String, Failure> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
         return Err(
             Failure::new(Exit::Usage, "no terminal to ask for a recovery passphrase")
-                .hint("give it with --recovery-file FILE, or choose --no-recovery"),
+                .hint(format!("give it with --recovery-file FILE, or {otherwise}")),
         );
     }
     let first =

@@ -8,6 +8,7 @@ use stockade_crypto::{KeyFolder, Passphrase};
 use stockade_evidence::{Event, Record, RecordId, Subject, SubjectKind};
 use stockade_store::{Handle, Keeper};
 
+use super::init;
 use crate::{
     cli::Global,
     clock,
@@ -28,9 +29,9 @@ pub(crate) enum Verb {
     },
     /// Set the recovery passphrase, which can bring back a lost root key
     SetRecovery {
-        /// A file whose first line is the passphrase (at least 12 characters)
+        /// A file whose first line is the passphrase (at least 12 characters); without it the terminal is asked
         #[arg(long, value_name = "FILE")]
-        recovery_file: PathBuf,
+        recovery_file: Option<PathBuf>,
     },
     /// Make a new keyring (log keys, certificate authority) where `keyring.json` is lost and the root keys are there
     Rebuild,
@@ -57,8 +58,11 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
         Verb::Rotate { key } => rotate(global, key, output).await,
         Verb::SetRecovery { recovery_file } => {
             let project = Project::find(global, &[])?;
-            let passphrase = passphrase(&recovery_file)?;
             project.owner()?;
+            let passphrase = match recovery_file {
+                Some(file) => passphrase(&file)?,
+                None => Passphrase::new(init::ask("run this on a terminal")?).exit(Exit::Usage)?,
+            };
             project.keys()?.set_recovery(&passphrase).exit(Exit::Failed)?;
             output.result(&json!({ "recovery": true }), || {
                 "the recovery passphrase is set; keep it elsewhere".to_owned()

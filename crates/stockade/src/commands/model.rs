@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     Open {
         /// NAME or NAME@VERSION
         artifact: ArtifactRef,
-        /// Where to write it: a new folder, or a new file where the version holds one file
+        /// Where to write it: a file, which is replaced, where the version holds one file; else a new folder
         #[arg(long)]
         out: PathBuf,
     },

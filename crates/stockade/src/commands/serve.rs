@@ -45,17 +45,13 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// The flags as settings. A gateway on port 0 takes the admin listener along, on the same host.
+    /// The flags as settings.
     pub(crate) fn settings(&self) -> Vec<(&'static str, toml::Value)> {
-        let mut settings = Vec::new();
-        if let Some(listen) = &self.listen {
-            settings.push(("listen", toml::Value::String(listen.clone())));
-        }
-        let free = self.listen.as_ref().filter(|listen| listen.ends_with(":0"));
-        if let Some(admin) = self.admin_listen.as_ref().or(free) {
-            settings.push(("admin_listen", toml::Value::String(admin.clone())));
-        }
-        settings
+        let flags = [("listen", &self.listen), ("admin_listen", &self.admin_listen)];
+        flags
+            .into_iter()
+            .filter_map(|(name, address)| Some((name, toml::Value::String(address.clone()?))))
+            .collect()
     }
 }
 
@@ -101,6 +97,9 @@ pub(crate) async fn serve(
     ready: impl FnOnce(&Bound, PathBuf) -> Ready,
     announce: impl FnOnce(&Ready) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
+    if let Some(path) = &arguments.ready_file {
+        ReadyFile::prepare(path)?;
+    }
     let handle = Handle::Local(keeper.clone());
     let policies = project::read_policies(project.path())?;
     let access = Arc::new(Access::new(handle.clone(), policies).await.exit(Exit::Failed)?);
@@ -170,6 +169,12 @@ struct ReadyFile {
 }
 
 impl ReadyFile {
+    /// Removes what a killed server left, and shows early that the file can be written.
+    fn prepare(path: &Path) -> Result<(), Failure> {
+        private_files::write(path, b"")?;
+        std::fs::remove_file(path).exit(Exit::Failed)
+    }
+
     fn write(path: &Path, ready: &Ready) -> Result<Self, Failure> {
         let text = serde_json::to_vec_pretty(&json!(ready)).exit(Exit::Failed)?;
         private_files::write(path, &text)?;

@@ -46,6 +46,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     let handle = Handle::Local(keeper.clone());
     let keys = issue_keys(project.path(), &handle).await?;
     seal_example(&project, &handle).await?;
+    let model = served(&project)?;
     let request = project.path().join("example/request.json");
     let ready = {
         let (client, admin) = (keys.client.clone(), keys.admin.clone());
@@ -55,7 +56,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
             ca_cert,
             client_key_file: Some(client),
             admin_key_file: Some(admin),
-            model: Some(example::NAME.to_owned()),
+            model: Some(model),
         }
     };
     drop(handle);
@@ -69,6 +70,19 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         |ready| output.result(ready, || next_steps(ready, &dir, &request)),
     ))
     .await
+}
+
+/// The model to be shown: the example, or the first that the user's own configuration names.
+fn served(project: &Project) -> Result<String, Failure> {
+    let models = &project.loaded.root.model;
+    let example = models.get_key_value(example::NAME);
+    let named = example
+        .or_else(|| models.first_key_value())
+        .map(|(name, _)| name.clone());
+    named.ok_or_else(|| {
+        Failure::new(Exit::Usage, "the configuration names no model")
+            .hint("add `[model.NAME]`, or remove the file")
+    })
 }
 
 /// Names the example in the configuration, unless the user's file names models already.
@@ -99,7 +113,12 @@ fn configure_example(dir: &Path) -> Result<(), Failure> {
     }
     let folder = dir.join("example");
     std::fs::create_dir_all(&folder).exit(Exit::Failed)?;
-    std::fs::write(folder.join("request.json"), example::REQUEST).exit(Exit::Failed)
+    let request = folder.join("request.json");
+    if request.exists() {
+        Ok(())
+    } else {
+        std::fs::write(request, example::REQUEST).exit(Exit::Failed)
+    }
 }
 
 struct IssuedKeys {
@@ -121,6 +140,13 @@ async fn issue_keys(dir: &Path, handle: &Handle) -> Result<IssuedKeys, Failure> 
             .await
             .exit(Exit::Failed)?;
         let valid = match private_files::read_secret(&file) {
+            Ok(text) if !text.starts_with("stk_") => {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("`{}` holds something else than a key", file.display()),
+                )
+                .hint("move it away; `up` keeps its keys there"));
+            }
             Ok(text) => access
                 .authenticate(&text, now)
                 .is_ok_and(|identity| identity.principal.id == id),
@@ -181,8 +207,8 @@ async fn seal_example(project: &Project, handle: &Handle) -> Result<(), Failure>
     {
         return Ok(());
     }
-    let local = project.path().join("example/digits.onnx");
-    std::fs::write(&local, example::MODEL).exit(Exit::Failed)?;
+    let local = project.state.state().join("example.onnx.part");
+    private_files::write(&local, example::MODEL)?;
     let name = example::NAME.parse().exit(Exit::Failed)?;
     let path_in_artifact = "digits.onnx".parse().exit(Exit::Failed)?;
     let files = [SourceFile {
@@ -208,6 +234,11 @@ fn next_steps(ready: &Ready, dir: &Path, request: &Path) -> String {
     let url = &ready.gateway_url;
     let model = ready.model.as_deref().unwrap_or_default();
     let key = ready.client_key_file.as_deref().unwrap_or(dir).display();
+    let what = if model == example::NAME {
+        "The image is a seven: the eighth of the ten probabilities is the largest."
+    } else {
+        "That request is for the example; write one for your model."
+    };
     let mut text = format!(
         "Stockade protects `{model}` at {url} (admin at {}).\n\n",
         ready.admin_url
@@ -215,9 +246,9 @@ fn next_steps(ready: &Ready, dir: &Path, request: &Path) -> String {
     let _ = write!(
         text,
         "Ask for a prediction, from another terminal:\n\n  \
-         curl --cacert '{ca}' -H @<(printf 'Authorization: Bearer %s' \"$(<'{key}')\") \\\n    \
-         -d @'{request}' {url}/v2/models/{model}/infer\n\n\
-         The image is a seven: the eighth of the ten probabilities is the largest.\n\n\
+         printf 'header = \"Authorization: Bearer %s\"\\n' \"$(cat '{key}')\" | curl -K - \\\n    \
+         --cacert '{ca}' -d @'{request}' {url}/v2/models/{model}/infer\n\n\
+         {what}\n\n\
          See that every decision is in the log, and that nobody changed it:\n\n  \
          stockade log verify --dir '{dir}'\n\n\
          Ctrl-C stops it. No recovery passphrase is set: `stockade keys set-recovery --dir '{dir}'` sets one.",

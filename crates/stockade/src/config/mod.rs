@@ -112,10 +112,16 @@ pub(crate) fn load(project: &Path, flags: &[(&str, toml::Value)]) -> Result<Load
             Origin::Flag(name.replace('_', "-")),
         )?;
     }
-    Ok(Loaded {
-        root: layers.parse()?,
-        layers,
-    })
+    let mut root: Root = layers.parse()?;
+    // Port 0 lets every listener take a free port; only a setting as strong as the flag keeps its own.
+    let strong = matches!(
+        layers.origins.get("admin_listen"),
+        Some(Origin::Flag(_) | Origin::Environment(_))
+    );
+    if root.listen.port() == 0 && !strong {
+        root.admin_listen.set_port(0);
+    }
+    Ok(Loaded { root, layers })
 }
 
 /// The JSON schema of `stockade.toml`.

@@ -121,7 +121,7 @@ impl Keeper {
                 Ok(key) => Response::Key {
                     key: Secret(key.to_secret()),
                 },
-                Err(KeyError::NotAuthentic) => Response::NotAuthentic {},
+                Err(KeyError::NotAuthentic | KeyError::UnknownRoot { .. }) => Response::NotAuthentic {},
                 Err(error) => failed(error),
             },
             Request::Now {} => Response::Time { now: self.now() },
