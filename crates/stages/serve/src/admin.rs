@@ -12,7 +12,7 @@ mod state;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
 use stockade_access::Identity;
@@ -24,7 +24,7 @@ use self::routes::{AdminRoute, Found, Operation};
 use crate::{
     answer::{self, Answer, Refusal},
     phases::{
-        accept::{BodyBounds, Handler, read_body},
+        accept::{BodyBounds, Handler, RequestBody, read_body},
         authorize, begin, inspect_request, meter, probe,
         record::{self, Admission, Outcome},
     },
@@ -58,14 +58,23 @@ impl AdminPlane {
 
     async fn handle(&self, call: &Call, request: Request<Incoming>) -> Answer {
         let shared = self.0.as_ref();
-        let who = match shared.identify(request.headers(), call.source) {
+        let live = shared.live.load_full();
+        let (parts, body) = request.into_parts();
+        let mut body = RequestBody::new(body, &parts.headers);
+        let answer = self.decide(call, &live, &parts, &mut body).await;
+        body.discard(MAX_BODY, &shared.trackers.requests).await;
+        answer
+    }
+
+    async fn decide(&self, call: &Call, live: &Snapshot, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let shared = self.0.as_ref();
+        let who = match shared.identify(&parts.headers, call.source) {
             Ok(who) => who,
             Err(refusal) => return shared.refused(call, &refusal),
         };
-        let live = shared.live.load_full();
-        match self.admitted(call, &who, &live, request).await {
+        match self.admitted(call, &who, live, parts, body).await {
             Ok(answer) => answer,
-            Err(refusal) => shared.refuse(call, &who, &live, record::server(), refusal).await,
+            Err(refusal) => shared.refuse(call, &who, live, record::server(), refusal).await,
         }
     }
 
@@ -75,10 +84,10 @@ impl AdminPlane {
         call: &Call,
         who: &Identity,
         live: &Snapshot,
-        request: Request<Incoming>,
+        parts: &Parts,
+        body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
         let shared = self.0.as_ref();
-        let (parts, body) = request.into_parts();
         let (route, parameter) = match routes::find(parts.method.as_str(), parts.uri.path()) {
             Found::Route(route, parameter) => (route, parameter),
             Found::Nothing => return Err(shared.charge(who, live, no_such_path())),

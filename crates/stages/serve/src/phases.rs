@@ -26,7 +26,7 @@ use stockade_protocol::{
 };
 
 use self::{
-    accept::{BodyBounds, Buffered, Handler, read_body},
+    accept::{BodyBounds, Buffered, Handler, RequestBody, read_body},
     authorize::Granted,
     inspect_request::Inspected,
     record::{Admission, Outcome},
@@ -123,23 +123,32 @@ struct Identified<'a> {
 impl DataPlane {
     async fn handle(&self, call: &Call, request: Request<Incoming>) -> Answer {
         let shared = self.0.as_ref();
+        let live = shared.live.load_full();
         let (parts, body) = request.into_parts();
+        let mut body = RequestBody::new(body, &parts.headers);
+        let answer = self.decide(call, &live, &parts, &mut body).await;
+        body.discard(live.config.bodies.max_bytes.get(), &shared.trackers.requests)
+            .await;
+        answer
+    }
+
+    async fn decide(&self, call: &Call, live: &Snapshot, parts: &Parts, body: &mut RequestBody) -> Answer {
+        let shared = self.0.as_ref();
         let who = match shared.identify(&parts.headers, call.source) {
             Ok(who) => who,
             Err(refusal) => return shared.refused(call, &refusal),
         };
-        let live = shared.live.load_full();
         let request = Identified {
             shared,
             call,
             who: &who,
-            live: &live,
+            live,
         };
-        match request.route(&parts, body).await {
+        match request.route(parts, body).await {
             Ok(answer) => answer,
             Err(stopped) => {
                 shared
-                    .refuse(call, &who, &live, *stopped.subject, stopped.refusal)
+                    .refuse(call, &who, live, *stopped.subject, stopped.refusal)
                     .await
             }
         }
@@ -147,7 +156,7 @@ impl DataPlane {
 }
 
 impl<'a> Identified<'a> {
-    async fn route(&self, parts: &Parts, body: Incoming) -> Result<Answer, Stopped> {
+    async fn route(&self, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Stopped> {
         match route(parts.method.as_str(), parts.uri.path()) {
             Ok(Route::ServerLive) => self.server(|_| ServerLive { live: true }.to_json()).await,
             Ok(Route::ServerReady) => {
@@ -255,7 +264,7 @@ impl<'a> Identified<'a> {
         name: &str,
         version: Option<&str>,
         parts: &Parts,
-        body: Incoming,
+        body: &mut RequestBody,
     ) -> Result<Answer, Stopped> {
         let (model, granted) = self.authorize(Action::ModelInfer, name, version)?;
         let stop = |refusal| Stopped {

@@ -89,7 +89,11 @@ async fn metadata_answers_and_each_has_its_record() {
         assert_eq!(running.client.get(path, key).await.status, 200, "{path}");
     }
     assert_eq!(
-        running.client.over_http2("/v2", bearer).await.json()["name"],
+        running
+            .client
+            .over_http2("GET", "/v2", key, Bytes::new())
+            .await
+            .json()["name"],
         "stockade"
     );
     assert_eq!(house.records(Event::RequestAdmitted).await.len(), 7);
@@ -383,6 +387,33 @@ async fn other_forms_and_methods_are_named() {
             "{path}"
         );
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_reach_http2_clients_that_still_send() {
+    let house = House::new().await;
+    let key = house.enrol("a", &["client"]).await;
+    let running = house.serve(json!({"bodies": {"max_bytes": 100_000}})).await;
+    let infer = "/v2/models/digits/infer";
+    let post = async |path: &str, key: Option<&str>, bytes: usize| {
+        let body = vec![b' '; bytes].into();
+        running.client.over_http2("POST", path, key, body).await.refusal()
+    };
+    for _ in 0..10 {
+        assert_eq!(
+            post(infer, None, 90_000).await,
+            (401, "unauthenticated".to_owned())
+        );
+        assert_eq!(
+            post(infer, Some(&key), 150_000).await,
+            (413, "body_too_large".to_owned())
+        );
+        assert_eq!(post("/v2", Some(&key), 90_000).await.0, 405);
+    }
+    // More than anybody reads: the answer still comes before the stream ends.
+    assert_eq!(post(infer, None, 8 << 20).await.0, 401);
+    assert_eq!(post(infer, Some(&key), 8 << 20).await.0, 413);
     running.stop().await;
 }
 

@@ -8,10 +8,12 @@ mod activity;
 mod body;
 mod connection;
 mod doors;
+mod unread;
 
 pub(crate) use self::{
     activity::Activity,
     body::{BodyBounds, BodyMemory, Buffered, read_body},
     connection::{Connections, Handler, Protection},
     doors::Doors,
+    unread::RequestBody,
 };

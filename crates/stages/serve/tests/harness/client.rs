@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{HeaderMap, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, client::conn};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::Value;
@@ -121,7 +125,8 @@ impl Client {
         self.post("/v2/models/digits/infer", key, body).await
     }
 
-    pub(crate) async fn over_http2(&self, path: &str, key: &str) -> Reply {
+    /// One request on an HTTP/2 connection of its own. The body goes out in two pieces with a pause between them.
+    pub(crate) async fn over_http2(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Reply {
         let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
         let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -130,12 +135,16 @@ impl Client {
         task.spawn(async move {
             let _ = connection.await;
         });
-        let request = request(
-            "GET",
-            &format!("https://{}{path}", self.address),
-            Some(key),
-            Bytes::new(),
-        );
+        let url = format!("https://{}{path}", self.address);
+        let (parts, ()) = request(method, &url, key, Bytes::new()).map(drop).into_parts();
+        let half = body.len() / 2;
+        let pieces = [body.slice(..half), body.slice(half..)].into_iter();
+        let pieces = futures::stream::iter(pieces.filter(|piece| !piece.is_empty())).then(async |piece| {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            Ok::<_, std::convert::Infallible>(Frame::data(piece))
+        });
+        let body = BodyExt::boxed(StreamBody::new(Box::pin(pieces)));
+        let request = Request::from_parts(parts, body);
         collect(sender.send_request(request).await.unwrap()).await
     }
 }

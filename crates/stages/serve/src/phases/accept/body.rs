@@ -5,7 +5,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use stockade_evidence::Control;
 use stockade_protocol::ErrorCode;
@@ -14,6 +13,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::unread::RequestBody;
 use crate::{
     answer::Refusal,
     config::{Bodies, Timeouts},
@@ -86,27 +86,28 @@ impl BodyBounds {
 
 /// Reads a body to its end. A body of one piece is not copied.
 pub(crate) async fn read_body<B>(
-    body: B,
+    body: &mut RequestBody<B>,
     bounds: BodyBounds,
     memory: &BodyMemory,
 ) -> Result<Buffered, Refusal>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Unpin,
 {
     let announced = body.size_hint();
     if usize::try_from(announced.lower()).map_or(true, |least| least > bounds.max_bytes) {
         return Err(too_large(bounds.max_bytes));
     }
     let start = Instant::now();
-    let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     let mut received = 0_usize;
     let mut held = None;
     loop {
-        let frame = tokio::time::timeout_at(bounds.deadline(start, received), body.frame())
-            .await
-            .map_err(|_| too_slow())?;
+        let next = tokio::time::timeout_at(bounds.deadline(start, received), body.frame()).await;
+        let Ok(frame) = next else {
+            body.give_up();
+            return Err(too_slow());
+        };
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| broken())?.into_data() else {
             continue;
@@ -193,7 +194,8 @@ mod tests {
     }
 
     async fn read<B: Body<Data = Bytes>>(body: B, bounds: BodyBounds) -> Result<Bytes, ErrorCode> {
-        let read = read_body(body, bounds, &BodyMemory::new(1 << 30)).await;
+        let mut body = RequestBody::new(Box::pin(body), &http::HeaderMap::new());
+        let read = read_body(&mut body, bounds, &BodyMemory::new(1 << 30)).await;
         read.map(|body| body.bytes).map_err(|refusal| refusal.code)
     }
 
@@ -248,11 +250,11 @@ mod tests {
             max_bytes: 4096,
             ..BOUNDS
         };
-        let body = || Full::new(Bytes::from(vec![0; 1500]));
-        let first = read_body(body(), bounds, &memory).await.unwrap();
-        let second = read_body(body(), bounds, &memory).await.unwrap_err();
+        let body = || RequestBody::new(Full::new(Bytes::from(vec![0; 1500])), &http::HeaderMap::new());
+        let first = read_body(&mut body(), bounds, &memory).await.unwrap();
+        let second = read_body(&mut body(), bounds, &memory).await.unwrap_err();
         assert_eq!(second.code, ErrorCode::Unavailable);
         drop(first);
-        assert!(read_body(body(), bounds, &memory).await.is_ok());
+        assert!(read_body(&mut body(), bounds, &memory).await.is_ok());
     }
 }
