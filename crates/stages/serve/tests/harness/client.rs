@@ -1,6 +1,9 @@
 //! A client: TLS 1.3 with the local authority as its only root, HTTP/1.1 or HTTP/2.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -125,8 +128,15 @@ impl Client {
         self.post("/v2/models/digits/infer", key, body).await
     }
 
-    /// One request on an HTTP/2 connection of its own. The body goes out in two pieces with a pause between them.
-    pub(crate) async fn over_http2(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Reply {
+    /// One request on an HTTP/2 connection of its own. The body goes out in two pieces with a pause between them; how
+    /// many of its bytes had left when the answer came is returned with it.
+    pub(crate) async fn over_http2(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Bytes,
+    ) -> (Reply, usize) {
         let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
         let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -137,15 +147,22 @@ impl Client {
         });
         let url = format!("https://{}{path}", self.address);
         let (parts, ()) = request(method, &url, key, Bytes::new()).map(drop).into_parts();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let sending = sent.clone();
         let half = body.len() / 2;
         let pieces = [body.slice(..half), body.slice(half..)].into_iter();
-        let pieces = futures::stream::iter(pieces.filter(|piece| !piece.is_empty())).then(async |piece| {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            Ok::<_, std::convert::Infallible>(Frame::data(piece))
+        let pieces = futures::stream::iter(pieces.filter(|piece| !piece.is_empty())).then(move |piece| {
+            let sending = sending.clone();
+            async move {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                sending.fetch_add(piece.len(), Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(Frame::data(piece))
+            }
         });
         let body = BodyExt::boxed(StreamBody::new(Box::pin(pieces)));
         let request = Request::from_parts(parts, body);
-        collect(sender.send_request(request).await.unwrap()).await
+        let reply = collect(sender.send_request(request).await.unwrap()).await;
+        (reply, sent.load(Ordering::Relaxed))
     }
 }
 
