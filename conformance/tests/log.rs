@@ -12,7 +12,7 @@ mod tests {
 
     use serde_json::json;
     use stockade_conformance::{python, skip};
-    use stockade_crypto::{LogKeys, SignatureAlgorithm, SigningKey};
+    use stockade_crypto::{JournalKey, LogKeys, SignatureAlgorithm, SigningKey};
     use stockade_evidence::{
         Actor, Checkpoint, Event, Hash, LogVerifier, Record, RecordId, TileSource, TileWriter, Timestamp,
         consistency_proof, encode_entries, entries_path, inclusion_proof, leaf_hash, open_checkpoint,
@@ -45,6 +45,7 @@ mod tests {
         LogKeys {
             ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519).unwrap(),
             ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44).unwrap(),
+            journal: JournalKey::generate().unwrap(),
         }
     }
 

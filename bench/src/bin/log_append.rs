@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stockade_crypto::{LogKeys, SignatureAlgorithm, SigningKey};
+use stockade_crypto::{JournalKey, LogKeys, SignatureAlgorithm, SigningKey};
 use stockade_evidence::{Actor, Event, Record, RecordId, Timestamp};
 use stockade_store::{
     disk::Posix,
@@ -178,6 +178,7 @@ fn main() -> Result<(), Failure> {
     let keys = LogKeys {
         ed25519: key(SignatureAlgorithm::Ed25519)?,
         ml_dsa_44: key(SignatureAlgorithm::MlDsa44)?,
+        journal: JournalKey::generate()?,
     };
     let cores = thread::available_parallelism()?;
     println!("fsync on, {cores} cores, folder {}", folder.path().display());

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use stockade_crypto::{LogKeys, SignatureAlgorithm, SigningKey};
+use stockade_crypto::{JournalKey, LogKeys, SignatureAlgorithm, SigningKey};
 use stockade_evidence::{
     Actor, Checkpoint, Control, Decision, Digest, Event, LogVerifier, Record, RecordId, Subject, SubjectKind,
     TileSource, TileWriter, Timestamp, encode_entries, entries_path, leaf_hash, sign_checkpoint, verify_log,
@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = LogKeys {
         ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519)?,
         ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44)?,
+        journal: JournalKey::generate()?,
     };
     let folder = tempfile::tempdir()?;
 

@@ -13,12 +13,16 @@ mod recovery;
 mod ring;
 mod root;
 
+use std::{fmt, sync::Arc};
+
 use serde::{Deserialize, Serialize};
 
 pub use self::{error::KeyError, folder::KeyFolder, recovery::fuzz_key_export};
 use crate::{
     aead::DataKey,
-    secret::Passphrase,
+    hash::hmac_sha256,
+    random::RandomnessUnavailable,
+    secret::{Passphrase, SecretBytes},
     sign::{SigningKey, VerifyingKey},
     x509::CertificateAuthority,
 };
@@ -34,13 +38,50 @@ pub struct WrappedKey {
     pub ciphertext: Vec<u8>,
 }
 
-/// The keys that sign the log's checkpoints.
+/// The secret that seals what the log's writer keeps for itself: its journal and its head. It says that this folder's
+/// keeper wrote them, to that keeper alone. Clones share it. It survives every rotation.
+#[derive(Clone)]
+pub struct JournalKey(Arc<SecretBytes>);
+
+impl JournalKey {
+    /// How many bytes a generated key has.
+    const LEN: usize = 32;
+
+    /// A fresh key.
+    pub fn generate() -> Result<Self, RandomnessUnavailable> {
+        Ok(Self::new(SecretBytes::random(Self::LEN)?))
+    }
+
+    /// A key that was kept.
+    pub fn new(secret: SecretBytes) -> Self {
+        Self(Arc::new(secret))
+    }
+
+    /// HMAC-SHA-256 of `data`.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        hmac_sha256(&self.0, data)
+    }
+
+    pub(crate) fn secret(&self) -> &SecretBytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for JournalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JournalKey(****)")
+    }
+}
+
+/// The keys that sign the log's checkpoints, and the secret of its journal.
 #[derive(Clone, Debug)]
 pub struct LogKeys {
     /// What everyone verifies.
     pub ed25519: SigningKey,
     /// What still holds when Ed25519 is broken.
     pub ml_dsa_44: SigningKey,
+    /// What seals the entries that no checkpoint covers yet.
+    pub journal: JournalKey,
 }
 
 /// Where the long-term keys are. Clones share them.

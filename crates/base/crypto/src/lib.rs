@@ -18,7 +18,7 @@ mod x509;
 pub use crate::{
     aead::{DataKey, NotAuthentic, SealFailed},
     hash::{Blake3, Sha256, blake3, constant_time_eq, hmac_sha256, sha256},
-    keys::{KeyError, KeyFolder, KeyProvider, LogKeys, WrappedKey, fuzz_key_export},
+    keys::{JournalKey, KeyError, KeyFolder, KeyProvider, LogKeys, WrappedKey, fuzz_key_export},
     random::{RandomnessUnavailable, random_array},
     secret::{Passphrase, PassphraseTooShort, SecretBytes},
     sign::{BadKey, BadSignature, SignatureAlgorithm, SigningError, SigningKey, VerifyingKey},

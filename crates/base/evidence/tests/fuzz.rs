@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests {
-    use stockade_crypto::{LogKeys, SignatureAlgorithm, SigningKey};
+    use stockade_crypto::{JournalKey, LogKeys, SignatureAlgorithm, SigningKey};
     use stockade_evidence::{
         Actor, Change, Checkpoint, Decision, Event, LogProof, LogVerifier, Record, RecordId, Timestamp,
         encode_entries, fuzz_bundle, fuzz_checkpoint, fuzz_leaf, fuzz_proof, sign_checkpoint,
@@ -74,6 +74,7 @@ mod tests {
         let keys = LogKeys {
             ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519).unwrap(),
             ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44).unwrap(),
+            journal: JournalKey::generate().unwrap(),
         };
         let head = Checkpoint {
             origin: "a.example/log".to_owned(),

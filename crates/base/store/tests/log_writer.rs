@@ -7,12 +7,14 @@ mod log_support;
 mod tests {
     use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use stockade_crypto::JournalKey;
     use stockade_evidence::{LogProof, open_checkpoint};
     use stockade_store::{
         disk::{Disk, Posix},
         log::{
-            Anchor, AppendError, BudgetLevel, FolderSource, LogConfig, LogOpenError, LogWriter, PruneError,
-            ReadError, Recovery, export_proof, former_origins, prune, recover, set_legal_hold,
+            Anchor, AppendError, BudgetLevel, FolderSource, Head, LogConfig, LogOpenError, LogWriter,
+            PruneError, ReadError, Recovery, export_proof, former_origins, prune, recover, set_legal_hold,
         },
     };
 
@@ -282,6 +284,101 @@ mod tests {
         put_back(&dead, &state);
         let log = open(&state, &keys, config()).unwrap();
         assert_eq!((log.durable_size(), log.integrated_size()), (4, 4));
+    }
+
+    /// A group as somebody writes it behind the last one, with the seal that `seal` makes of what is sealed.
+    fn append_group(dir: &Path, first: u64, leaf: &[u8], seal: impl Fn(&[u8]) -> [u8; 32]) {
+        let segments = fs::read_dir(dir.join("journal")).unwrap();
+        let path = segments.map(|entry| entry.unwrap().path()).min().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        let at = (used + 1).next_multiple_of(512);
+        let payload = [&u32::try_from(leaf.len()).unwrap().to_be_bytes()[..], leaf].concat();
+        let fields = [
+            &bytes[16..32],
+            &first.to_be_bytes(),
+            &1_u32.to_be_bytes(),
+            &u32::try_from(payload.len()).unwrap().to_be_bytes(),
+        ]
+        .concat();
+        let sealed = [
+            b"stockade journal group 1\n",
+            &bytes[8..16],
+            &(ORIGIN.len() as u64).to_be_bytes(),
+            ORIGIN.as_bytes(),
+            &fields,
+            &payload,
+        ]
+        .concat();
+        let group = [&fields[..], &seal(&sealed)[..16], &payload].concat();
+        bytes[at..at + group.len()].copy_from_slice(&group);
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_to_the_journal_is_never_signed() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), keys());
+        create(dir.path(), &keys, config()).close().unwrap();
+        // Without the key it is a torn end.
+        append_group(dir.path(), 1, &leaf(7, 10), stockade_crypto::sha256);
+        let log = open(dir.path(), &keys, config()).unwrap();
+        assert_eq!((log.durable_size(), log.integrated_size()), (1, 1));
+        log.close().unwrap();
+        let sealed = |data: &[u8]| keys.journal.mac(&stockade_crypto::sha256(data));
+        // With the key it is an entry; this is what keeps the case above honest.
+        append_group(dir.path(), 1, &leaf(7, 10), sealed);
+        let log = open(dir.path(), &keys, config()).unwrap();
+        assert_eq!((log.durable_size(), log.integrated_size()), (2, 2));
+        log.close().unwrap();
+        append_group(dir.path(), 2, b"no record", sealed);
+        let error = refused(dir.path(), &keys, config());
+        assert!(
+            error.is_integrity_broken() && error.to_string().contains("entry 2 is no record"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_rewritten_history_is_never_signed() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), keys());
+        let (state, other) = (dir.path().join("state"), dir.path().join("other"));
+        for folder in [&state, &other] {
+            fs::create_dir(folder).unwrap();
+        }
+        let log = create(&state, &keys, config());
+        append_and_integrate(&log, 3);
+        log.close().unwrap();
+        // Another history of the same name, and a head that says it grew from the signed one.
+        let log = create(&other, &crate::log_support::keys(), config());
+        for n in 100..110 {
+            answer(log.append(leaf(n, 10))).unwrap();
+        }
+        log.close().unwrap();
+        let read = |dir: &Path| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(dir.join("head.json")).unwrap()).unwrap()
+        };
+        let mut forged: Head = serde_json::from_value(read(&other)["head"].clone()).unwrap();
+        let signed: Head = serde_json::from_value(read(&state)["head"].clone()).unwrap();
+        forged.published = Some(signed.current);
+        put_back(&other.join("log/tile"), &state.join("log/tile"));
+        put_back(&other.join("journal"), &state.join("journal"));
+        let sealed_with = |key: &JournalKey| {
+            let json = serde_json::to_vec(&forged).unwrap();
+            let seal = key.mac(&[&b"stockade log head 1\n"[..], &json].concat());
+            let file = serde_json::json!({ "head": forged, "seal": BASE64_STANDARD.encode(seal) });
+            fs::write(state.join("head.json"), serde_json::to_vec(&file).unwrap()).unwrap();
+            refused(&state, &keys, config()).to_string()
+        };
+        let before = fs::read(state.join("log/checkpoint")).unwrap();
+        let error = sealed_with(&JournalKey::generate().unwrap());
+        assert!(error.contains("its seal is not by"), "{error}");
+        // Even under the seal nothing is signed that did not grow from what was signed.
+        let error = sealed_with(&keys.journal);
+        assert!(
+            error.contains("do not give the signed root") || error.contains("are not those that were signed"),
+            "{error}"
+        );
+        assert_eq!(fs::read(state.join("log/checkpoint")).unwrap(), before);
     }
 
     #[test]

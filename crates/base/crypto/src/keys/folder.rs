@@ -234,8 +234,9 @@ impl KeyFolder {
     }
 
     pub(super) fn rotate_log_key(&self) -> Result<LogKeys, KeyError> {
-        let log = ring::generate_log_keys()?;
-        self.change_ring(&mut self.write(), |ring| {
+        let mut state = self.write();
+        let log = ring::generate_log_keys(state.ring.log.journal.clone())?;
+        self.change_ring(&mut state, |ring| {
             ring.former_log.push((
                 ring.log.ed25519.verifying_key(),
                 ring.log.ml_dsa_44.verifying_key(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, LogKeys,
+    JournalKey, KeyError, LogKeys,
     encoding::{base64_bytes, base64_secret},
     root::RootKey,
 };
@@ -54,6 +54,8 @@ struct LogContent {
     ed25519: SecretBytes,
     #[serde(with = "base64_secret")]
     ml_dsa_44: SecretBytes,
+    #[serde(with = "base64_secret")]
+    journal: SecretBytes,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -86,7 +88,7 @@ impl Ring {
     /// Fresh keys of every kind.
     pub(super) fn generate(recovery: Vec<SecretBytes>, now_unix_s: i64) -> Result<Self, KeyError> {
         Ok(Self {
-            log: generate_log_keys()?,
+            log: generate_log_keys(JournalKey::generate()?)?,
             former_log: Vec::new(),
             authority: CertificateAuthority::create(now_unix_s)?,
             recovery,
@@ -113,6 +115,7 @@ impl Ring {
             log: LogContent {
                 ed25519: self.log.ed25519.to_pkcs8()?,
                 ml_dsa_44: self.log.ml_dsa_44.to_pkcs8()?,
+                journal: copy_secret(self.log.journal.secret()),
             },
             former_log: self.former_log.iter().map(former).collect(),
             authority: AuthorityContent {
@@ -158,6 +161,7 @@ impl RingFile {
         let log = LogKeys {
             ed25519: SigningKey::from_pkcs8(SignatureAlgorithm::Ed25519, &content.log.ed25519).ok()?,
             ml_dsa_44: SigningKey::from_pkcs8(SignatureAlgorithm::MlDsa44, &content.log.ml_dsa_44).ok()?,
+            journal: JournalKey::new(content.log.journal),
         };
         let former = |former: &FormerLog| {
             Some((
@@ -187,10 +191,12 @@ fn copy_secret(secret: &SecretBytes) -> SecretBytes {
     SecretBytes::new(secret.expose().to_vec())
 }
 
-pub(super) fn generate_log_keys() -> Result<LogKeys, KeyError> {
+/// New keys to sign with; the journal keeps its key.
+pub(super) fn generate_log_keys(journal: JournalKey) -> Result<LogKeys, KeyError> {
     Ok(LogKeys {
         ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519)?,
         ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44)?,
+        journal,
     })
 }
 

@@ -71,9 +71,32 @@ fn log_id(provider: &KeyProvider) -> [Vec<u8>; 2] {
     [keys.ed25519, keys.ml_dsa_44].map(|key| key.verifying_key().as_bytes().to_vec())
 }
 
+fn journal_mac(provider: &KeyProvider) -> [u8; 32] {
+    provider.log_keys().unwrap().journal.mac(b"x")
+}
+
+#[test]
+fn the_journal_key_survives_every_rotation_and_no_rebuild() {
+    let place = Place::new();
+    let provider = place.create();
+    let before = journal_mac(&provider);
+    assert_ne!(before, journal_mac(&Place::new().create()));
+    provider.rotate_root().unwrap();
+    assert_eq!(provider.rotate_log_key().unwrap().journal.mac(b"x"), before);
+    assert_eq!(journal_mac(&place.open()), before);
+    fs::remove_file(place.path().join("keyring.json")).unwrap();
+    assert_ne!(
+        journal_mac(&KeyFolder::rebuild(&place.path(), NOW).unwrap()),
+        before
+    );
+    let shown = format!("{:?}", provider.log_keys().unwrap().journal);
+    assert_eq!(shown, "JournalKey(****)");
+}
+
 #[track_caller]
 fn check_same(a: &KeyProvider, b: &KeyProvider) {
     assert_eq!(log_id(a), log_id(b));
+    assert_eq!(journal_mac(a), journal_mac(b));
     assert_eq!(a.former_log_keys().unwrap(), b.former_log_keys().unwrap());
     assert_eq!(a.current_root().unwrap(), b.current_root().unwrap());
     assert_eq!(a.roots().unwrap(), b.roots().unwrap());

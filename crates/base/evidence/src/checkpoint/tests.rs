@@ -1,6 +1,6 @@
 //! Checkpoints: exact bytes, round trips, and every single changed byte refused.
 
-use stockade_crypto::{SecretBytes, SignatureAlgorithm, SigningKey};
+use stockade_crypto::{JournalKey, SecretBytes, SignatureAlgorithm, SigningKey};
 
 use super::*;
 
@@ -8,6 +8,7 @@ pub(crate) fn log_keys() -> LogKeys {
     LogKeys {
         ed25519: SigningKey::generate(SignatureAlgorithm::Ed25519).unwrap(),
         ml_dsa_44: SigningKey::generate(SignatureAlgorithm::MlDsa44).unwrap(),
+        journal: JournalKey::generate().unwrap(),
     }
 }
 
@@ -209,6 +210,7 @@ fn refuses_to_sign_nonsense() {
     let swapped = LogKeys {
         ed25519: keys.ml_dsa_44.clone(),
         ml_dsa_44: keys.ed25519.clone(),
+        journal: keys.journal.clone(),
     };
     assert!(matches!(
         sign_checkpoint(&example(), &swapped, NOW),

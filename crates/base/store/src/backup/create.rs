@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stockade_crypto::Passphrase;
+use stockade_crypto::{JournalKey, Passphrase};
 use stockade_evidence::{
     Actor, Event, FULL_WIDTH, Record, Subject, SubjectKind, TileSource as _, entries_path, tile_path,
 };
@@ -21,7 +21,7 @@ use crate::{
     files::{read_bounded, write_durable},
     keeper::{Keeper, blocking, log_paths, system_record},
     layout::StateDir,
-    log::{FolderSource, Head, Retention, read_log_head},
+    log::{FolderSource, Head, Retention},
 };
 
 const CHECKPOINT_MAX_BYTES: u64 = 1 << 20;
@@ -54,7 +54,7 @@ pub async fn create_backup(
     }
     let (now, keys) = (keeper.now(), keeper.keys().clone());
     let report = blocking(move || {
-        let head = copy_log(&mut filling, &dir)?;
+        let head = copy_log(&mut filling, &dir, &keys.log_keys()?.journal)?;
         copy_rest(&mut filling, &dir)?;
         let manifest = Manifest::new(
             now,
@@ -90,12 +90,9 @@ async fn record(keeper: &Keeper, report: &BackupReport, actor: Actor) -> Result<
 }
 
 /// Copies the log as of one head.
-fn copy_log(filling: &mut Filling, dir: &StateDir) -> Result<Head, BackupError> {
-    let (head, checkpoint) = head_and_checkpoint(dir)?;
-    filling.bytes(
-        "state/head.json",
-        &serde_json::to_vec(&head).map_err(io::Error::from)?,
-    )?;
+fn copy_log(filling: &mut Filling, dir: &StateDir, journal: &JournalKey) -> Result<Head, BackupError> {
+    let (head, checkpoint) = head_and_checkpoint(dir, journal)?;
+    filling.bytes("state/head.json", &head.to_json(journal))?;
     filling.bytes("state/log/checkpoint", &checkpoint)?;
     let retention = Retention::read(&Posix, &log_paths(dir)).map_err(crate::log::ReadError::from)?;
     filling.bytes(
@@ -114,13 +111,13 @@ fn copy_log(filling: &mut Filling, dir: &StateDir) -> Result<Head, BackupError> 
 }
 
 /// A head and the checkpoint of that head or of the one it remembers as published: what the writer itself would accept.
-fn head_and_checkpoint(dir: &StateDir) -> Result<(Head, Vec<u8>), BackupError> {
+fn head_and_checkpoint(dir: &StateDir, journal: &JournalKey) -> Result<(Head, Vec<u8>), BackupError> {
     let no_pair = || BackupError::Log {
         what: "its head and its checkpoint do not belong together".to_owned(),
     };
     for _ in 0..PAIR_TRIES {
         let checkpoint = read_bounded(&dir.log().join("checkpoint"), CHECKPOINT_MAX_BYTES)?;
-        let head = read_log_head(&Posix, &log_paths(dir)).map_err(|error| BackupError::Log {
+        let head = Head::read_sealed(&Posix, &dir.head(), journal).map_err(|error| BackupError::Log {
             what: error.to_string(),
         })?;
         let head = head.ok_or_else(no_pair)?;

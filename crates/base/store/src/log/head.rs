@@ -1,12 +1,14 @@
 //! The private head: what this log has committed to sign, kept apart from `log/`.
 //!
 //! It is the high-water mark. It is durable before a checkpoint of its size is signed, so no size is ever signed with
-//! two roots, and a `log/` put back to an older state is noticed.
+//! two roots, and a `log/` put back to an older state is noticed. A seal under the journal key says that this folder's
+//! keeper wrote it: whoever else writes it cannot have another history signed.
 
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+use stockade_crypto::{JournalKey, constant_time_eq};
 use stockade_evidence::{Hash, empty_root};
 
 use super::{
@@ -44,6 +46,16 @@ pub struct Head {
 }
 
 const VERSION: u32 = 1;
+/// What is sealed begins with this, so that the seal means nothing elsewhere.
+const SEALED_PREFIX: &[u8] = b"stockade log head 1\n";
+
+/// The file: the head, and HMAC-SHA-256 over its JSON under the journal key.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct HeadFile {
+    head: Head,
+    seal: String,
+}
 
 impl Head {
     /// The head of a log without entries.
@@ -61,38 +73,70 @@ impl Head {
         }
     }
 
-    /// Reads the head; `None` if there is none.
+    /// Reads the head without a look at its seal; `None` if there is none.
     pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, LogOpenError> {
-        let Some(bytes) = disk.read(path, MAX_STATE_FILE)? else {
+        Ok(HeadFile::read(disk, path)?.map(|file| file.head))
+    }
+
+    /// Reads the head, which whoever has `key` must have written; `None` if there is none.
+    pub(crate) fn read_sealed(
+        disk: &dyn Disk,
+        path: &Path,
+        key: &JournalKey,
+    ) -> Result<Option<Self>, LogOpenError> {
+        let Some(file) = HeadFile::read(disk, path)? else {
             return Ok(None);
         };
-        let head: Self =
-            serde_json::from_slice(&bytes).map_err(|cause| LogOpenError::tampered(path, cause))?;
-        if head.version != VERSION {
-            return Err(LogOpenError::tampered(
-                path,
-                format!("version {} is unknown", head.version),
-            ));
+        if !constant_time_eq(file.head.seal(key).as_bytes(), file.seal.as_bytes()) {
+            let reason = "its seal is not by this folder's journal key";
+            return Err(LogOpenError::tampered(path, reason));
         }
-        Ok(Some(head))
+        Ok(Some(file.head))
+    }
+
+    fn seal(&self, key: &JournalKey) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        BASE64_STANDARD.encode(key.mac(&[SEALED_PREFIX, &json].concat()))
     }
 
     /// Puts this head in place of the old one, durably.
-    pub(crate) fn write(&self, disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    pub(crate) fn write(&self, disk: &dyn Disk, path: &Path, key: &JournalKey) -> Result<(), DiskError> {
         let replacement = Replacement {
             temporary: &beside(path, "head.tmp"),
             path,
             file: SyncPoint::HeadFile,
             dir: SyncPoint::HeadDir,
         };
-        replacement.write(disk, &self.to_json())
+        replacement.write(disk, &self.to_json(key))
     }
 
     /// The file's bytes.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec(self).unwrap_or_default();
+    pub(crate) fn to_json(&self, key: &JournalKey) -> Vec<u8> {
+        let file = HeadFile {
+            head: self.clone(),
+            seal: self.seal(key),
+        };
+        let mut json = serde_json::to_vec(&file).unwrap_or_default();
         json.push(b'\n');
         json
+    }
+}
+
+impl HeadFile {
+    fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, LogOpenError> {
+        let Some(bytes) = disk.read(path, MAX_STATE_FILE)? else {
+            return Ok(None);
+        };
+        let file: Self =
+            serde_json::from_slice(&bytes).map_err(|cause| LogOpenError::tampered(path, cause))?;
+        let head = &file.head;
+        if head.version != VERSION {
+            return Err(LogOpenError::tampered(
+                path,
+                format!("version {} is unknown", head.version),
+            ));
+        }
+        Ok(Some(file))
     }
 }
 
@@ -121,6 +165,8 @@ mod root_text {
 
 #[cfg(test)]
 mod tests {
+    use stockade_crypto::SecretBytes;
+
     use super::*;
     use crate::disk::Posix;
 
@@ -142,9 +188,26 @@ mod tests {
             published,
             ..Head::first("log.example/a", 1)
         };
-        head.write(&Posix, &path).unwrap();
-        head.write(&Posix, &path).unwrap();
-        assert_eq!(Head::read(&Posix, &path).unwrap(), Some(head));
+        let key = |byte| JournalKey::new(SecretBytes::new(vec![byte; 32]));
+        head.write(&Posix, &path, &key(1)).unwrap();
+        head.write(&Posix, &path, &key(1)).unwrap();
+        assert_eq!(Head::read(&Posix, &path).unwrap().as_ref(), Some(&head));
+        assert_eq!(
+            Head::read_sealed(&Posix, &path, &key(1)).unwrap().as_ref(),
+            Some(&head)
+        );
+        assert!(
+            Head::read_sealed(&Posix, &path, &key(2))
+                .unwrap_err()
+                .is_integrity_broken()
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("\"size\":9", "\"size\":8", 1)).unwrap();
+        assert!(
+            Head::read_sealed(&Posix, &path, &key(1))
+                .unwrap_err()
+                .is_integrity_broken()
+        );
         for text in ["", "{}", "{\"version\":2}", "[]"] {
             std::fs::write(&path, text).unwrap();
             assert!(

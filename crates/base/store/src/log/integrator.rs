@@ -105,7 +105,8 @@ impl Integrator {
                 return Work::Finish;
             }
             if let Some(keys) = progress.keys.take() {
-                self.keys = keys;
+                let journal = self.keys.journal.clone();
+                self.keys = LogKeys { journal, ..keys };
                 self.signed_with_old_keys = true;
             }
             let owed = !progress.pending.is_empty() || self.signed_with_old_keys;
@@ -177,7 +178,7 @@ impl Integrator {
             published: self.published,
             ..self.head.clone()
         };
-        head.write(&*self.disk, &self.paths.head)
+        head.write(&*self.disk, &self.paths.head, &self.keys.journal)
     }
 
     /// Signs the tree's head and puts the checkpoint in place.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use stockade_crypto::random_array;
+use stockade_crypto::{JournalKey, random_array};
 
 use super::{
     error::AppendError,
@@ -30,6 +30,7 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     origin: String,
+    key: JournalKey,
     length: u64,
     next: AtomicU64,
 }
@@ -58,11 +59,19 @@ impl OpenSegment {
 
 impl Segments {
     /// Segments of `length` bytes for `origin`, numbered from `next`.
-    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, origin: String, length: u64, next: u64) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        folder: PathBuf,
+        origin: String,
+        key: JournalKey,
+        length: u64,
+        next: u64,
+    ) -> Self {
         Self {
             disk,
             folder,
             origin,
+            key,
             length,
             next: AtomicU64::new(next),
         }
@@ -101,7 +110,7 @@ impl Segments {
     fn fill(&self, header: &SegmentHeader, path: &std::path::Path) -> Result<DiskFile, DiskError> {
         let file = self.disk.create(path)?;
         self.disk
-            .write_at(&file, 0, &header.encode().unwrap_or_default())?;
+            .write_at(&file, 0, &header.encode(&self.key).unwrap_or_default())?;
         let mut position = SECTOR as u64;
         while position < self.length {
             let rest = usize::try_from(self.length - position).unwrap_or(ZEROS.len());
@@ -203,7 +212,7 @@ impl Journal {
         self.buffer.clear();
         self.segment
             .header
-            .encode_group(self.next_index, leaves, &mut self.buffer);
+            .encode_group(&self.segments.key, self.next_index, leaves, &mut self.buffer);
         if let Err(error) = self
             .disk
             .write_at(&self.segment.file, self.segment.position, &self.buffer)

@@ -3,8 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use stockade_crypto::LogKeys;
-use stockade_evidence::{LogVerifier, MAX_ENTRY, Timestamp, open_checkpoint};
+use stockade_crypto::{JournalKey, LogKeys};
+use stockade_evidence::{
+    LogVerifier, MAX_ENTRY, Record, TileWriter, Timestamp, empty_root, leaf_hash, open_checkpoint,
+};
 
 use super::{
     LogConfig, LogPaths,
@@ -52,6 +54,7 @@ pub(crate) fn prepare(
     disk: &Arc<dyn Disk>,
     paths: &LogPaths,
     origin: &str,
+    key: &JournalKey,
     generation: u64,
     config: &LogConfig,
     first: Vec<u8>,
@@ -81,6 +84,7 @@ pub(crate) fn prepare(
         Arc::clone(disk),
         paths.journal.clone(),
         origin.to_owned(),
+        key.clone(),
         length,
         next,
     );
@@ -91,7 +95,7 @@ pub(crate) fn prepare(
     journal
         .commit(&[Bytes::from(first)], &unlimited)
         .map_err(AppendError::from)?;
-    Head::first(origin, generation).write(&**disk, &paths.head)?;
+    Head::first(origin, generation).write(&**disk, &paths.head, key)?;
     Ok(())
 }
 
@@ -111,7 +115,7 @@ impl Opening<'_> {
     /// Checks everything against everything, replays the journal and integrates what it held.
     pub(crate) fn open(self) -> Result<Opened, LogOpenError> {
         let disk = &self.disk;
-        let Some(head) = Head::read(&**disk, &self.paths.head)? else {
+        let Some(head) = Head::read_sealed(&**disk, &self.paths.head, &self.keys.journal)? else {
             let file = &self.paths.head;
             return Err(match disk.len(&self.paths.log.join(CHECKPOINT))? {
                 None => LogOpenError::Absent {
@@ -122,13 +126,20 @@ impl Opening<'_> {
         };
         let source = FolderSource::new(&self.paths.log);
         let verifiers = self.verifiers(&head.origin);
-        self.check_checkpoint(&source, &head, &verifiers)?;
+        let signed = self.check_checkpoint(&source, &head, &verifiers)?;
         let tree = Tree::load(&source, &head.current)?;
+        check_growth(&source, &signed, &head.current)?;
         let anchored = match &self.config.anchor {
             Some(anchor) => anchor.compare(&**disk, &source, &head.origin, &head.current, &verifiers)?,
             None => None,
         };
-        let replayed = replay(&**disk, &self.paths.journal, &head.origin, head.current.size)?;
+        let replayed = replay(
+            &**disk,
+            &self.paths.journal,
+            &head.origin,
+            &self.keys.journal,
+            head.current.size,
+        )?;
         if head.current.size == 0 && replayed.leaves.is_empty() {
             return Err(LogOpenError::tampered(
                 &self.paths.journal,
@@ -163,6 +174,7 @@ impl Opening<'_> {
             Arc::clone(disk),
             self.paths.journal.clone(),
             head.origin.clone(),
+            self.keys.journal.clone(),
             segment_length(self.config),
             replayed.next_sequence,
         ));
@@ -187,17 +199,21 @@ impl Opening<'_> {
         [present].into_iter().chain(self.former.iter().cloned()).collect()
     }
 
-    /// The checkpoint must be the head's, or the one before if the power failed between the two.
+    /// The checkpoint must be the head's, or the one before if the power failed between the two. A former pair of keys
+    /// is thereby believed for no checkpoint but the one that the sealed head names. Returns what is signed.
     fn check_checkpoint(
         &self,
         source: &FolderSource,
         head: &Head,
         verifiers: &[LogVerifier],
-    ) -> Result<(), LogOpenError> {
+    ) -> Result<TreeHead, LogOpenError> {
         let path = source.folder().join(CHECKPOINT);
         let Some(bytes) = self.disk.read(&path, MAX_STATE_FILE)? else {
             return match head.published {
-                None => Ok(()),
+                None => Ok(TreeHead {
+                    size: 0,
+                    root: empty_root(),
+                }),
                 Some(published) => Err(rolled_back(&path, 0, published.size)),
             };
         };
@@ -215,7 +231,7 @@ impl Opening<'_> {
             ));
         }
         if found == head.current || Some(found) == head.published {
-            return Ok(());
+            return Ok(found);
         }
         if found.size > head.current.size {
             return Err(rolled_back(&self.paths.head, head.current.size, found.size));
@@ -231,6 +247,38 @@ impl Opening<'_> {
             format!("it has another root for {} entries", found.size),
         ))
     }
+}
+
+/// Whoever signs `current` next must know that it is what was `signed`, and records after it: the tree is grown again
+/// from the one to the other.
+fn check_growth(source: &FolderSource, signed: &TreeHead, current: &TreeHead) -> Result<(), LogOpenError> {
+    let tampered = |cause: &dyn ToString| LogOpenError::tampered(source.folder(), cause.to_string());
+    let mut tiles = TileWriter::from_source(signed.size, source).map_err(|cause| tampered(&cause))?;
+    if tiles.root() != signed.root {
+        return Err(tampered(&format!(
+            "its tiles do not give the signed root of {} entries",
+            signed.size
+        )));
+    }
+    let mut foreign = None;
+    let grow = &mut |index, leaf: &[u8]| {
+        tiles.append(leaf_hash(leaf));
+        foreign = Record::from_leaf(leaf).err().map(|cause| (index, cause));
+        foreign.is_none()
+    };
+    source
+        .entries(signed.size, current.size, grow)
+        .map_err(|cause| tampered(&cause))?;
+    if let Some((index, cause)) = foreign {
+        return Err(tampered(&format!("entry {index} is no record: {cause}")));
+    }
+    if tiles.root() != current.root {
+        return Err(tampered(&format!(
+            "its {} entries are not those that were signed and what followed",
+            current.size
+        )));
+    }
+    Ok(())
 }
 
 fn rolled_back(file: &Path, found: u64, expected: u64) -> LogOpenError {

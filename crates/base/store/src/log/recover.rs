@@ -72,6 +72,7 @@ pub fn recover(
         disk,
         paths,
         recovery.origin,
+        &recovery.keys.journal,
         generation,
         &recovery.config,
         first(&former),

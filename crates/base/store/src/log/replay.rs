@@ -1,11 +1,13 @@
 //! What the journal still holds when the log is opened.
 //!
 //! The groups above the head must follow each other without a gap. A torn group leaves none: nothing was written after
-//! it. So a gap means that a durable group was changed.
+//! it. So a gap means that a durable group was changed. Each entry must be a record.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use stockade_crypto::JournalKey;
+use stockade_evidence::Record;
 
 use super::{
     error::LogOpenError,
@@ -32,6 +34,7 @@ pub(crate) fn replay(
     disk: &dyn Disk,
     folder: &Path,
     origin: &str,
+    key: &JournalKey,
     size: u64,
 ) -> Result<Replayed, LogOpenError> {
     let (mut segments, mut groups, mut next_sequence) = (Vec::new(), Vec::new(), 0);
@@ -42,7 +45,7 @@ pub(crate) fn replay(
         next_sequence = next_sequence.max(sequence.saturating_add(1));
         let path = folder.join(&entry.name);
         let bytes = disk.read(&path, MAX_SEGMENT)?.unwrap_or_default();
-        let read = decode_segment(&bytes).map_err(|cause| LogOpenError::tampered(&path, cause))?;
+        let read = decode_segment(&bytes, key).map_err(|cause| LogOpenError::tampered(&path, cause))?;
         if let Segment::Used(header, found) = read {
             if header.origin != origin {
                 return Err(LogOpenError::tampered(
@@ -50,12 +53,10 @@ pub(crate) fn replay(
                     format!("it belongs to `{}`", header.origin),
                 ));
             }
-            groups.extend(
-                found
-                    .into_iter()
-                    .filter(|group| group.end() > size)
-                    .map(|group| (path.clone(), group)),
-            );
+            for group in found.into_iter().filter(|group| group.end() > size) {
+                check_records(&path, &group)?;
+                groups.push((path.clone(), group));
+            }
         }
         segments.push((path, bytes.len() as u64));
     }
@@ -65,6 +66,14 @@ pub(crate) fn replay(
         segments,
         next_sequence,
     })
+}
+
+fn check_records(path: &Path, group: &Group) -> Result<(), LogOpenError> {
+    for (index, leaf) in (group.first..).zip(&group.leaves) {
+        Record::from_leaf(leaf)
+            .map_err(|cause| LogOpenError::tampered(path, format!("entry {index} is no record: {cause}")))?;
+    }
+    Ok(())
 }
 
 fn chain(groups: Vec<(PathBuf, Group)>, size: u64) -> Result<Vec<Bytes>, LogOpenError> {

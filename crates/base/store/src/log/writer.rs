@@ -93,7 +93,7 @@ impl LogWriter {
                 path: paths.log.clone(),
             });
         }
-        prepare(&disk, paths, origin, 0, &config, first)?;
+        prepare(&disk, paths, origin, &keys.journal, 0, &config, first)?;
         Self::open(disk, paths, keys, &[], config, now)
     }
 
@@ -300,7 +300,7 @@ impl LogWriter {
     }
 
     /// Signs with new keys from now on, under the same origin. The present checkpoint is signed again at once: same
-    /// size, same root. Until it is, the log opens only if the keys before are given as `former`.
+    /// size, same root. The journal keeps its key. Until it is, the log opens only if the keys before are given as `former`.
     pub fn set_keys(&self, keys: LogKeys) {
         self.inner.shared.progress().keys = Some(keys);
         self.inner.shared.notify();

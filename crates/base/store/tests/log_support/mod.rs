@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use stockade_crypto::{LogKeys, SecretBytes, SignatureAlgorithm, SigningKey};
+use stockade_crypto::{JournalKey, LogKeys, SecretBytes, SignatureAlgorithm, SigningKey};
 use stockade_evidence::{Actor, Event, LogVerifier, Record, RecordId, Timestamp, Verification, verify_log};
 use stockade_store::{
     disk::{Disk, Posix},
@@ -19,7 +19,12 @@ pub(crate) fn keys() -> LogKeys {
     LogKeys {
         ed25519: key(SignatureAlgorithm::Ed25519),
         ml_dsa_44: key(SignatureAlgorithm::MlDsa44),
+        journal: journal_key(),
     }
+}
+
+fn journal_key() -> JournalKey {
+    JournalKey::new(SecretBytes::new(vec![5; 32]))
 }
 
 /// Keys that another process left in `path`, or new ones left there.
@@ -34,7 +39,11 @@ pub(crate) fn kept_keys(path: &Path) -> LogKeys {
         std::fs::write(&file, key.to_pkcs8().unwrap().expose()).unwrap();
         key
     });
-    LogKeys { ed25519, ml_dsa_44 }
+    LogKeys {
+        ed25519,
+        ml_dsa_44,
+        journal: journal_key(),
+    }
 }
 
 pub(crate) fn verifier(origin: &str, keys: &LogKeys) -> LogVerifier {
