@@ -105,7 +105,7 @@ impl AdminPlane {
                 max_bytes: bounds.max_bytes.min(MAX_BODY),
                 ..bounds
             };
-            let body = read_body(body, bounds, &shared.memory).await?;
+            let body = read_body(body, bounds, shared.memory.of(id)).await?;
             let admission = Admission {
                 request_id: call.id,
                 who,

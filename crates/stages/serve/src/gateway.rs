@@ -250,6 +250,14 @@ impl Gateway {
                 old.limits.max_queued != config.limits.max_queued,
             ),
             (
+                "limits.max_concurrent_per_principal",
+                old.limits.max_concurrent_per_principal != config.limits.max_concurrent_per_principal,
+            ),
+            (
+                "bodies.max_bytes_per_principal",
+                old.bodies.share_bytes() != config.bodies.share_bytes(),
+            ),
+            (
                 "bodies.max_bytes_in_all",
                 old.bodies.max_bytes_in_all != config.bodies.max_bytes_in_all,
             ),

@@ -240,7 +240,7 @@ impl<'a> Identified<'a> {
             subject: Box::new(subject.clone()),
         };
         let counters = self.shared.keeper.counters();
-        let reserved = self.meter(None).map_err(stop)?;
+        let (reserved, _place) = self.meter(None).map_err(stop)?;
         let admission = Admission {
             request_id: self.call.id,
             who: self.who,
@@ -273,13 +273,13 @@ impl<'a> Identified<'a> {
         };
         let counters = self.shared.keeper.counters();
         let policy = self.output_policy(model);
-        let reserved = self.meter(Some(model)).map_err(stop)?;
+        let (reserved, place) = self.meter(Some(model)).map_err(stop)?;
         let inspected = async {
             inspect_request::headers(&parts.headers)?;
             let config = &self.live.config;
             let bounds = BodyBounds::new(&config.bodies, &config.timeouts);
-            let body = read_body(body, bounds, &self.shared.memory).await?;
-            let slot = self.shared.pool.enter()?;
+            let body = read_body(body, bounds, self.shared.memory.of(&self.who.principal.id)).await?;
+            let slot = self.shared.pool.enter(place)?;
             let size = body.bytes.len();
             Ok((self.inspect(body, model, &policy).await?, slot, size))
         };
@@ -408,15 +408,17 @@ impl<'a> Identified<'a> {
         }
     }
 
-    /// Counts the request, and reserves its unit of the day's budget.
-    fn meter(&self, model: Option<&ServedModel>) -> Result<meter::Reserved, Refusal> {
+    /// Counts the request, takes its place among its principal's, and reserves its unit of the day's budget.
+    fn meter(&self, model: Option<&ServedModel>) -> Result<(meter::Reserved, meter::Held), Refusal> {
         let (counters, limits) = (self.shared.keeper.counters(), &self.live.config.limits);
         let (who, now) = (&self.who.principal.id, Instant::now());
         meter::principal(counters, limits, who, now)?;
         if let Some(model) = model {
             meter::model(counters, model.config().limits, who, model.name(), now)?;
         }
-        meter::reserve(counters, limits, who, self.shared.keeper.now())
+        let place = meter::place(&self.shared.places, who)?;
+        let reserved = meter::reserve(counters, limits, who, self.shared.keeper.now())?;
+        Ok((reserved, place))
     }
 
     fn output_policy<'m>(&self, model: &'m ServedModel) -> std::borrow::Cow<'m, OutputPolicy> {

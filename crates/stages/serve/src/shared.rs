@@ -23,7 +23,8 @@ use crate::{
     phases::{
         accept::{BodyMemory, Doors},
         forward::Pool,
-        identify, meter,
+        identify,
+        meter::{self, Shares},
         record::Recorder,
     },
     snapshot::{Live, Snapshot},
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) recorder: Recorder,
     pub(crate) pool: Pool,
+    /// Requests at once.
+    pub(crate) places: Shares,
     pub(crate) memory: BodyMemory,
     pub(crate) merged: Arc<MergedRefusals>,
     pub(crate) metrics: Metrics,
@@ -69,11 +72,12 @@ pub(crate) struct Call {
 impl Shared {
     pub(crate) fn new(keeper: Keeper, access: Arc<Access>, snapshot: Snapshot) -> Self {
         let trackers = Trackers::default();
-        let limits = &snapshot.config.limits;
+        let (limits, bodies) = (&snapshot.config.limits, &snapshot.config.bodies);
         Self {
             recorder: Recorder::new(keeper.clone(), trackers.outcomes.clone()),
             pool: Pool::new(limits.worker_count(), limits.max_queued, trackers.engine.clone()),
-            memory: BodyMemory::new(snapshot.config.bodies.max_bytes_in_all.get()),
+            places: Shares::new(limits.share_count()),
+            memory: BodyMemory::new(bodies.max_bytes_in_all.get(), bodies.share_bytes()),
             merged: Arc::default(),
             metrics: Metrics::new(),
             doors: Arc::new(Doors::new(limits)),

@@ -1,13 +1,14 @@
 //! Attack tests of the controls that live in the gateway: one body runs with the control off and with it on, and the
 //! attack must work only the first time.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use stockade_access::{Environment, PolicySet};
 use stockade_evidence::{Event, LogVerifier, decode_entries, verify_log};
 use stockade_store::FolderSource;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{House, prefix_of, seven};
 
@@ -92,6 +93,85 @@ async fn attack_mass_queries() {
     assert_eq!(harvested(json!({"limits": {"daily_budget": 40}})).await, 40);
     let slow = json!({"limits": {"principal": {"per_second": 0.01, "burst": 20}}});
     assert!(harvested(slow).await <= 42);
+}
+
+/// Control 30 again. One principal sends bodies that never end and keeps its connections open. Returns the status that
+/// another principal gets for one small request.
+async fn beside_slow_bodies(config: Value) -> u16 {
+    let house = House::new().await;
+    let (slow, victim) = (
+        house.enrol("slow", &["client"]).await,
+        house.enrol("victim", &["client"]).await,
+    );
+    let running = house.serve(config).await;
+    let head = format!(
+        "POST /v2/models/digits/infer HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {slow}\r\ncontent-length: 65536\r\n\r\n"
+    );
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let mut stream = running
+            .client
+            .tls(b"http/1.1", &[&rustls::version::TLS13])
+            .await
+            .unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b' '; 65_535]).await.unwrap();
+        open.push(stream);
+    }
+    // The bodies are in when the gateway has had time to read them.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let status = running.client.infer(&victim, &seven()).await.status;
+    drop(open);
+    running.stop().await;
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_lock_out_by_slow_bodies() {
+    let bodies =
+        json!({"max_bytes": 65_536, "max_bytes_in_all": 262_144, "max_bytes_per_principal": 262_144});
+    let off = json!({"bodies": bodies, "limits": {"max_concurrent_per_principal": 100}});
+    assert_eq!(beside_slow_bodies(off).await, 503);
+    let on = json!({"bodies": {"max_bytes": 65_536, "max_bytes_in_all": 262_144}});
+    assert_eq!(beside_slow_bodies(on).await, 200);
+}
+
+/// Control 30 once more. One principal fills the queue for the models with as many requests as it can.
+async fn beside_a_crowd(limits: Value) -> bool {
+    let house = House::new().await;
+    let (crowd, victim) = (
+        house.enrol("crowd", &["client"]).await,
+        house.enrol("victim", &["client"]).await,
+    );
+    let running = house
+        .serve(json!({"limits": limits, "models": {"digits": {"max_rows": 20_000}}}))
+        .await;
+    let (many, client) = (crate::harness::batch(10_000), running.client.clone());
+    let mut attack = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let (many, client, crowd) = (many.clone(), client.clone(), crowd.clone());
+        attack.spawn(async move {
+            for _ in 0..5 {
+                client.infer(&crowd, &many).await;
+            }
+        });
+    }
+    let mut locked_out = false;
+    while !attack.is_empty() && !locked_out {
+        locked_out = running.client.infer(&victim, &seven()).await.status == 503;
+        while attack.try_join_next().is_some() {}
+    }
+    attack.shutdown().await;
+    running.stop().await;
+    locked_out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_lock_out_by_a_crowd() {
+    assert!(
+        beside_a_crowd(json!({"workers": 1, "max_queued": 3, "max_concurrent_per_principal": 100})).await
+    );
+    assert!(!beside_a_crowd(json!({"workers": 1, "max_queued": 3})).await);
 }
 
 /// Control 31, output shaping. A score-based attacker changes one pixel at a time by 1/16 of the range and needs the

@@ -81,7 +81,7 @@ async fn a_model_has_a_deadline_and_a_queue_has_an_end() {
     let house = House::new().await;
     let key = house.enrol("a", &["client"]).await;
     let config = json!({
-        "limits": {"workers": 1, "max_queued": 0},
+        "limits": {"workers": 1, "max_queued": 0, "max_concurrent_per_principal": 16},
         "timeouts": {"inference_ms": 1},
         "models": {"digits": {"max_rows": 20_000}},
     });

@@ -47,6 +47,9 @@ pub struct Limits {
     pub workers: Option<NonZeroUsize>,
     /// Admitted requests that wait for a worker; one more is refused with 503.
     pub max_queued: usize,
+    /// Requests of one principal that are in the gateway at once, from their head to their answer; one more is refused
+    /// with 429. Absent means a quarter of `workers` and `max_queued` together.
+    pub max_concurrent_per_principal: Option<NonZeroUsize>,
 }
 
 impl Default for Limits {
@@ -63,6 +66,7 @@ impl Default for Limits {
             max_streams: nonzero(64),
             workers: None,
             max_queued: 256,
+            max_concurrent_per_principal: None,
         }
     }
 }
@@ -73,7 +77,17 @@ impl Limits {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.workers.unwrap_or_else(cores).get()
     }
+
+    /// How many requests of one principal are in the gateway at once.
+    pub(crate) fn share_count(&self) -> usize {
+        let quarter = self.worker_count().saturating_add(self.max_queued) / SHARES;
+        self.max_concurrent_per_principal
+            .map_or(quarter.max(1), NonZeroUsize::get)
+    }
 }
+
+/// How many principals it takes to fill the gateway, unless configured otherwise.
+const SHARES: usize = 4;
 
 /// What the HTTP layer holds without taking memory for it.
 pub(crate) const HTTP_DEFAULT_HEADERS: usize = 100;
@@ -86,6 +100,9 @@ pub struct Bodies {
     pub max_bytes: NonZeroUsize,
     /// Bytes of all bodies that are in the gateway at once.
     pub max_bytes_in_all: NonZeroUsize,
+    /// Bytes of all bodies of one principal that are in the gateway at once; beyond it a request is refused with 429.
+    /// Absent means a quarter of `max_bytes_in_all`, and at least `max_bytes`.
+    pub max_bytes_per_principal: Option<NonZeroUsize>,
     /// Tensors of one request.
     pub max_tensors: NonZeroUsize,
     /// Elements of all tensors of one request.
@@ -129,6 +146,7 @@ impl Default for Bodies {
         Self {
             max_bytes: nonzero_usize(8 << 20),
             max_bytes_in_all: nonzero_usize(256 << 20),
+            max_bytes_per_principal: None,
             max_tensors: nonzero_usize(64),
             max_elements: nonzero_usize(2 << 20),
             max_headers: nonzero_usize(HTTP_DEFAULT_HEADERS),
@@ -138,6 +156,13 @@ impl Default for Bodies {
 }
 
 impl Bodies {
+    /// The bytes of one principal's bodies.
+    pub(crate) fn share_bytes(&self) -> usize {
+        let quarter = self.max_bytes_in_all.get() / SHARES;
+        self.max_bytes_per_principal
+            .map_or(quarter.max(self.max_bytes.get()), NonZeroUsize::get)
+    }
+
     /// The bounds that the protocol's parser holds.
     pub(crate) fn parser_limits(&self) -> BodyLimits {
         BodyLimits {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::answer::Refusal;
+use crate::{answer::Refusal, phases::meter::Held};
 
 /// Named tensors.
 pub(crate) type Named = Vec<(String, Tensor)>;
@@ -32,6 +32,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
+    /// A run that outlives its answer still counts as its principal's.
+    _place: Held,
 }
 
 impl Pool {
@@ -44,10 +46,13 @@ impl Pool {
         }
     }
 
-    /// Takes a slot, if one is free.
-    pub(crate) fn enter(&self) -> Result<Slot, Refusal> {
+    /// Takes a slot for a request in its `place`, if one is free.
+    pub(crate) fn enter(&self, place: Held) -> Result<Slot, Refusal> {
         match self.slots.clone().try_acquire_owned() {
-            Ok(permit) => Ok(Slot { _permit: permit }),
+            Ok(permit) => Ok(Slot {
+                _permit: permit,
+                _place: place,
+            }),
             Err(_) => Err(Refusal::new(
                 ErrorCode::Unavailable,
                 Control::RateLimits,
@@ -107,14 +112,16 @@ mod tests {
     #[tokio::test]
     async fn slots_are_bounded_and_come_back() {
         let pool = Pool::new(1, 1, TaskTracker::new());
-        let (first, second) = (pool.enter().unwrap(), pool.enter().unwrap());
-        let refusal = pool.enter().unwrap_err();
+        let shares = crate::phases::meter::Shares::new(9);
+        let place = || shares.of(&"a".parse().unwrap());
+        let (first, second) = (pool.enter(place()).unwrap(), pool.enter(place()).unwrap());
+        let refusal = pool.enter(place()).unwrap_err();
         assert_eq!(
             (refusal.code, refusal.retry_after),
             (ErrorCode::Unavailable, Some(Duration::from_secs(1)))
         );
         drop(first);
-        assert!(pool.enter().is_ok());
+        assert!(pool.enter(place()).is_ok());
         drop(second);
     }
 }

@@ -1,8 +1,13 @@
-//! The fourth phase: rates, the day's budget and concurrency (control 30).
+//! The fourth phase: rates, the day's budget and each principal's share of what runs at once (control 30).
+//!
+//! A principal has a share of the requests that are in the gateway at once, and of the memory for their bodies: what one
+//! holds, slowly or in great number, leaves room for the others.
 //!
 //! Keys of counters are verified principals and served models, never what a request claims. A budget is reserved before
 //! the work and settled after it: what was not admitted gives its unit back, and what was admitted is in the log,
 //! from which the day's use is rebuilt before the port opens, so that a restart does not refill it.
+
+mod share;
 
 use std::{
     collections::HashMap,
@@ -19,6 +24,8 @@ use crate::{
     answer::Refusal,
     config::{Limits, RateLimit},
 };
+
+pub(crate) use self::share::{Held, Shares};
 
 const MS_PER_DAY: i64 = 86_400_000;
 
@@ -65,6 +72,22 @@ pub(crate) fn model(
         limit,
         now,
     )
+}
+
+/// Takes a place among the requests of `who` that are in the gateway at once.
+pub(crate) fn place(shares: &Shares, who: &PrincipalId) -> Result<Held, Refusal> {
+    let mut place = shares.of(who);
+    if place.take(1) { Ok(place) } else { Err(crowded()) }
+}
+
+/// The principal's share is taken.
+pub(crate) fn crowded() -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        Control::RateLimits,
+        "too many requests at once",
+    )
+    .after(Duration::from_secs(1))
 }
 
 /// Reserves one unit of the day's budget of `who`.

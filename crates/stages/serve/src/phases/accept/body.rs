@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
+use stockade_access::PrincipalId;
 use stockade_evidence::Control;
 use stockade_protocol::ErrorCode;
 use tokio::{
@@ -17,42 +18,76 @@ use super::unread::RequestBody;
 use crate::{
     answer::Refusal,
     config::{Bodies, Timeouts},
+    phases::meter::{self, Held, Shares},
 };
 
 /// The most memory taken on a client's word about its length.
 const TRUSTED_LENGTH: usize = 1 << 20;
 
-/// The memory for all bodies that are in the gateway, in units of 1 KiB.
+/// The memory for all bodies that are in the gateway, and each principal's share of it, in units of 1 KiB.
 #[derive(Clone, Debug)]
-pub(crate) struct BodyMemory(Arc<Semaphore>);
+pub(crate) struct BodyMemory {
+    all: Arc<Semaphore>,
+    shares: Shares,
+}
+
+/// The memory of one body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    all: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    share: Held,
+}
 
 /// A body, and the memory it counts for until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Buffered {
     pub(crate) bytes: Bytes,
-    _held: Option<OwnedSemaphorePermit>,
+    _held: Reserve,
 }
 
 impl BodyMemory {
     const UNIT: usize = 1024;
 
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            (bytes / Self::UNIT).clamp(1, Semaphore::MAX_PERMITS),
-        )))
+    /// Memory of so many bytes in all, and so many for each principal.
+    pub(crate) fn new(bytes: usize, share: usize) -> Self {
+        let units = (bytes / Self::UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            all: Arc::new(Semaphore::new(units)),
+            shares: Shares::new(share.div_ceil(Self::UNIT)),
+        }
     }
 
-    /// Makes `held` cover `bytes` in all.
-    fn cover(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refusal> {
-        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(bytes.div_ceil(Self::UNIT).saturating_sub(has)).unwrap_or(u32::MAX);
+    /// Nothing yet, for a body of `who`.
+    pub(crate) fn of(&self, who: &PrincipalId) -> Reserve {
+        Reserve {
+            all: self.all.clone(),
+            held: None,
+            share: self.shares.of(who),
+        }
+    }
+}
+
+impl Reserve {
+    /// Covers `bytes` in all.
+    fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let has = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(BodyMemory::UNIT).saturating_sub(has);
         if more == 0 {
             return Ok(());
         }
-        let permit = self.0.clone().try_acquire_many_owned(more).map_err(|_| full())?;
-        match held {
+        if !self.share.take(more) {
+            return Err(meter::crowded().closing());
+        }
+        let permits = u32::try_from(more).unwrap_or(u32::MAX);
+        let permit = self
+            .all
+            .clone()
+            .try_acquire_many_owned(permits)
+            .map_err(|_| full())?;
+        match &mut self.held {
             Some(held) => held.merge(permit),
-            None => *held = Some(permit),
+            None => self.held = Some(permit),
         }
         Ok(())
     }
@@ -88,7 +123,7 @@ impl BodyBounds {
 pub(crate) async fn read_body<B>(
     body: &mut RequestBody<B>,
     bounds: BodyBounds,
-    memory: &BodyMemory,
+    mut memory: Reserve,
 ) -> Result<Buffered, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -101,7 +136,6 @@ where
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     let mut received = 0_usize;
-    let mut held = None;
     loop {
         let next = tokio::time::timeout_at(bounds.deadline(start, received), body.frame()).await;
         let Ok(frame) = next else {
@@ -116,7 +150,7 @@ where
         if received > bounds.max_bytes {
             return Err(too_large(bounds.max_bytes));
         }
-        memory.cover(&mut held, received)?;
+        memory.cover(received)?;
         if received == data.len() {
             first = data;
             continue;
@@ -132,7 +166,7 @@ where
     }
     Ok(Buffered {
         bytes: if all.is_empty() { first } else { all.freeze() },
-        _held: held,
+        _held: memory,
     })
 }
 
@@ -193,9 +227,13 @@ mod tests {
         }))
     }
 
+    fn who(id: &str) -> PrincipalId {
+        id.parse().unwrap()
+    }
+
     async fn read<B: Body<Data = Bytes>>(body: B, bounds: BodyBounds) -> Result<Bytes, ErrorCode> {
         let mut body = RequestBody::new(Box::pin(body), &http::HeaderMap::new());
-        let read = read_body(&mut body, bounds, &BodyMemory::new(1 << 30)).await;
+        let read = read_body(&mut body, bounds, BodyMemory::new(1 << 30, 1 << 30).of(&who("a"))).await;
         read.map(|body| body.bytes).map_err(|refusal| refusal.code)
     }
 
@@ -244,17 +282,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_bodies_together_have_a_size() {
-        let memory = BodyMemory::new(2048);
+    async fn all_bodies_together_have_a_size_and_each_principal_a_share() {
+        let memory = BodyMemory::new(4096, 3072);
         let bounds = BodyBounds {
             max_bytes: 4096,
             ..BOUNDS
         };
         let body = || RequestBody::new(Full::new(Bytes::from(vec![0; 1500])), &http::HeaderMap::new());
-        let first = read_body(&mut body(), bounds, &memory).await.unwrap();
-        let second = read_body(&mut body(), bounds, &memory).await.unwrap_err();
-        assert_eq!(second.code, ErrorCode::Unavailable);
+        let read = async |id: &str| read_body(&mut body(), bounds, memory.of(&who(id))).await;
+        let first = read("a").await.unwrap();
+        assert_eq!(read("b").await.unwrap().bytes.len(), 1500);
+        let _second = read("b").await.unwrap();
+        assert_eq!(read("c").await.unwrap_err().code, ErrorCode::Unavailable);
         drop(first);
-        assert!(read_body(&mut body(), bounds, &memory).await.is_ok());
+        let _third = read("c").await.unwrap();
+        drop(_second);
+        assert_eq!(read("c").await.unwrap_err().code, ErrorCode::RateLimited);
+        assert!(read("b").await.is_ok());
     }
 }
