@@ -1,4 +1,4 @@
-//! The gateway's configuration: the `[serve]` table of `stockade.toml`.
+//! The gateway's configuration: the top level of `stockade.toml`, where each model is a table `[model.NAME]`.
 //!
 //! Every field has a safe default and unknown fields are refused. Numbers become types here, so that no code below
 //! checks a range again; what depends on a model's signature is checked when a configuration meets its models.

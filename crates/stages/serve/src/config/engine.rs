@@ -42,7 +42,7 @@ impl Default for EngineConfig {
 /// `onnx_runtime` was chosen without naming its library.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "the engine `onnx_runtime` needs `library`\nhint: set `[serve.engine] library` to the absolute path of libonnxruntime"
+    "the engine `onnx_runtime` needs `library`\nhint: set `[engine] library` to the absolute path of libonnxruntime"
 )]
 pub struct MissingLibrary;
 
