@@ -2,7 +2,10 @@
 //! `accept` -> `identify` -> `authorize` -> `meter` -> `inspect_request` -> `forward` -> `inspect_response` -> `shape`,
 //! with `record` beside them.
 //!
-//! INVARIANT: an error in any phase is a refusal; no answer but a probe's leaves before its record is durable.
+//! INVARIANT: an error in any phase is a refusal. No answer but a probe's leaves before its record is durable, except
+//! refusals that are counted together (`merged`): those of unidentified requests, and those of a principal beyond
+//! `limits.refusal_records` after a durable record said that further ones are counted. Counts reach the log every 10 s
+//! and when the gateway stops.
 
 pub(crate) mod accept;
 pub(crate) mod authorize;

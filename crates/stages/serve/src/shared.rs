@@ -129,6 +129,9 @@ impl Shared {
     }
 
     /// Records the refusal of an identified request and answers it. Where no record can be made, nothing is told.
+    ///
+    /// Beyond the principal's `refusal_records`, the first refusal of a window still has a record of its own, which
+    /// says that further ones are counted; those are answered after their count went up.
     pub(crate) async fn refuse(
         &self,
         call: &Call,
@@ -137,17 +140,19 @@ impl Shared {
         subject: Subject,
         refusal: Refusal,
     ) -> Answer {
-        let (counters, limits) = (self.keeper.counters(), &live.config.limits);
-        let recorded = if meter::refusal_record(counters, limits, &who.principal.id, Instant::now()) {
-            self.recorder.refuse(call.id, who, subject, &refusal).await
-        } else {
-            self.merged.count(
-                refusal.code.as_str(),
-                Refused::Principal(who.principal.id.clone()),
-                1,
-            );
+        let (counters, limits, id) = (self.keeper.counters(), &live.config.limits, &who.principal.id);
+        let within_budget = meter::refusal_record(counters, limits, id, Instant::now());
+        let counted = !within_budget && self.merged.count_announced(refusal.code.as_str(), id);
+        let recorded = if counted {
             Ok(())
+        } else {
+            self.recorder
+                .refuse(call.id, who, subject, &refusal, !within_budget)
+                .await
         };
+        if recorded.is_ok() && !within_budget && !counted {
+            self.merged.announce(id);
+        }
         let refusal = match recorded {
             Ok(()) => refusal,
             Err(unrecorded) => Refusal {

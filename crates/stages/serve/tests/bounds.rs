@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stockade_evidence::{Decision, Event};
+use stockade_evidence::{Actor, Decision, Event};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{House, Reply, batch};
@@ -100,6 +100,36 @@ async fn a_model_has_a_deadline_and_a_queue_has_an_end() {
     assert!(!full.is_empty());
     assert!(full.iter().all(|reply| reply.headers["retry-after"] == "1"));
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_beyond_their_records_are_announced_and_counted() {
+    let house = House::new().await;
+    let key = house.enrol("a", &["client"]).await;
+    let limits = json!({"refusal_records": {"per_second": 0.001, "burst": 3}});
+    let running = house.serve(json!({ "limits": limits })).await;
+    for asked in 1..=10 {
+        let reply = running.client.get("/nowhere", Some(&key)).await;
+        assert_eq!(reply.refusal(), (404, "not_found".to_owned()));
+        // Durable before the answer, the announcement too; the counts follow.
+        let refused = house.records(Event::RequestRefused).await;
+        assert_eq!(refused.len(), asked.min(4));
+        let announced = refused
+            .iter()
+            .filter(|record| record.details.contains_key("further"));
+        assert_eq!(announced.count(), usize::from(asked >= 4));
+    }
+    running.stop().await;
+    let merged = house.records(Event::RequestsRefused).await;
+    let counts = merged
+        .iter()
+        .map(|record| record.details["count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 6);
+    assert!(
+        merged
+            .iter()
+            .all(|record| matches!(&record.actor, Actor::Principal { id } if id == "a"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,8 @@ pub struct Limits {
     pub principal: RateLimit,
     /// Admitted requests of each principal in one UTC day.
     pub daily_budget: u64,
-    /// Refusals of each principal that get a record of their own; beyond it they are counted together.
+    /// Refusals of each principal that get a record of their own. Beyond it one in 10 s does, which says that further
+    /// ones are counted, and they are counted together.
     pub refusal_records: RateLimit,
     /// Connections open at once on one listener.
     pub max_connections: NonZeroUsize,

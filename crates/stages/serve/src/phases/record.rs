@@ -1,7 +1,8 @@
 //! The last phase in name, beside all others in time: what was decided goes into the log (control 36).
 //!
 //! The admission record of a request is durable before its answer leaves, and its id is the request's id. The outcome
-//! follows without delaying anybody. If the log cannot take a record, nothing is answered.
+//! follows without delaying anybody. If the log cannot take a record, nothing is answered. Refusals beyond a budget are
+//! counted together, after a record that says so.
 //! INVARIANT: no text that a client chose is in any record: names are those of served models and verified principals.
 
 use std::{sync::Arc, time::Duration};
@@ -119,15 +120,17 @@ impl Recorder {
         });
     }
 
-    /// Makes the refusal of an identified request durable.
+    /// Makes the refusal of an identified request durable; `further_counted` says in it that further ones of the window
+    /// are only counted.
     pub(crate) async fn refuse(
         &self,
         request_id: RecordId,
         who: &Identity,
         subject: Subject,
         refusal: &Refusal,
+        further_counted: bool,
     ) -> Result<(), Refusal> {
-        let record = Record::new(
+        let mut record = Record::new(
             self.keeper.now(),
             request_id,
             Event::RequestRefused,
@@ -140,6 +143,11 @@ impl Recorder {
             policies: refusal.policies.clone(),
         })
         .with("key_prefix", who.key_prefix.as_str());
+        if further_counted {
+            record = record
+                .with("further", "counted")
+                .with("window_s", crate::merged::WINDOW.as_secs());
+        }
         self.append(record).await
     }
 
