@@ -50,14 +50,14 @@ fn measure() -> Result<(), Failure> {
     let tls_memory = Stockade::start(&memory.path().join("tls"), Tls::On)?;
     let plain_disk = Stockade::start(&disk.path().join("plain"), Tls::Off)?;
     let tls_disk = Stockade::start(&disk.path().join("tls"), Tls::On)?;
-    let idle = tls_disk.resident_kb()?;
+    let idle = tls_disk.resident_bytes()?;
     let body = examples().join("digits/request.json");
     let answer = tls_disk.answer_length()?;
     let nginx = Nginx::start(memory.path(), answer)?;
     println!(
         "body {} bytes, answer {answer} bytes; idle memory {:.1} MB (resident, TLS, 1 core)",
         fs::metadata(&body)?.len(),
-        idle as f64 / 1e3
+        idle as f64 / 1e6
     );
     let get =
         |name, server: &Stockade, path| Target::get(name, format!("{}{path}", server.url), &server.key_file);
@@ -90,7 +90,7 @@ fn measure() -> Result<(), Failure> {
     print(&targets, &rows)?;
     println!(
         "resident after the load: {:.1} MB",
-        tls_disk.resident_kb()? as f64 / 1e3
+        tls_disk.resident_bytes()? as f64 / 1e6
     );
     drop((nginx, plain_memory, tls_memory, plain_disk, tls_disk));
     for (name, folder) in [("memory", memory.path()), ("disk", disk.path())] {

@@ -83,14 +83,14 @@ impl Stockade {
         })
     }
 
-    /// Memory resident, in kilobytes of 1,024.
-    pub(crate) fn resident_kb(&self) -> Result<u64, Failure> {
+    /// Memory resident.
+    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     /// How long the answer to the example's request is.
