@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{CHECKPOINT, Problem};
 use crate::{
-    TileSource, decode_entries,
-    tiles::{FULL_WIDTH, TILE_HEIGHT, TilePath, full_tiles, parse_path, partial_width},
+    TileSource, decode_entries, leaf_hash,
+    tiles::{FULL_WIDTH, TILE_HEIGHT, TilePath, full_tiles, parse_path, partial_width, tile_path},
 };
 
 /// Problems of files that the tree itself does not need: unknown ones, and partial tiles that were replaced. A
@@ -83,7 +83,23 @@ fn check_replaced<S: TileSource>(
             Err(problem) => return Some(problem),
         }
     }
-    Some(Problem::new(file, "was replaced by a tile that is gone"))
+    // Retention removes whole bundles; one that was not whole yet may stay behind, and is in the tree or wrong.
+    match path {
+        TilePath::Entries { index, .. } if are_leaves(source, index, &replaced) => None,
+        TilePath::Entries { .. } | TilePath::Hashes { .. } => {
+            Some(Problem::new(file, "was replaced by a tile that is gone"))
+        }
+    }
+}
+
+/// Whether a bundle's entries hash to the first leaves of the tile beside it.
+fn are_leaves<S: TileSource>(source: &S, index: u64, bundle: &[u8]) -> bool {
+    let Ok(entries) = decode_entries(bundle) else {
+        return false;
+    };
+    let hashes: Vec<u8> = entries.into_iter().flat_map(leaf_hash).collect();
+    let tile = tile_path(0, index, FULL_WIDTH);
+    matches!(source.read(&tile), Ok(Some(leaves)) if leaves.starts_with(&hashes))
 }
 
 fn is_whole(path: TilePath, bytes: &[u8]) -> bool {
