@@ -72,8 +72,8 @@ mod tests {
             if n + 1 == parts.len() {
                 return rest.ends_with(part);
             }
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
                 None => return false,
             }
         }
@@ -130,9 +130,7 @@ mod tests {
 
     fn run_page(page: &Path, root: &Path) {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["examples"] {
-            std::os::unix::fs::symlink(root.join(folder), dir.path().join(folder)).unwrap();
-        }
+        std::os::unix::fs::symlink(root.join("examples"), dir.path().join("examples")).unwrap();
         let text = std::fs::read_to_string(page).unwrap();
         let mut server: Option<Child> = None;
         for step in steps(&text) {

@@ -24,13 +24,14 @@ pub(crate) enum Origin {
     Flag(String),
 }
 
-/// Names with a meaning of their own, which are not settings.
-const RESERVED: [&str; 5] = [
+/// Names with a meaning of their own, which are not settings; the last three are the test run's.
+const RESERVED: [&str; 6] = [
     "STOCKADE_DIR",
     "STOCKADE_LOG",
-    "STOCKADE_TEST_DATA",
-    "STOCKADE_SYSTEM",
     "STOCKADE_ONNXRUNTIME",
+    "STOCKADE_SKIPPED",
+    "STOCKADE_SYSTEM",
+    "STOCKADE_TEST_DATA",
 ];
 
 /// The largest `stockade.toml` that is read, in bytes.
@@ -66,7 +67,7 @@ impl Layers {
             let Some(rest) = name.strip_prefix("STOCKADE_") else {
                 continue;
             };
-            if RESERVED.contains(&name.as_str()) || name.starts_with("STOCKADE_TEST_") {
+            if RESERVED.contains(&name.as_str()) {
                 continue;
             }
             let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
