@@ -51,8 +51,6 @@ pub enum SyncPoint {
     RetentionFile,
     /// The name of the file with the minimum index.
     RetentionDir,
-    /// That no replaced partial bundle comes back beside one that is pruned.
-    PruneDir,
     /// The new name of the anchor of a log that is left behind.
     AnchorAside,
     /// The head of a log that is left behind, copied beside it.
@@ -79,7 +77,6 @@ impl SyncPoint {
         Self::AnchorDir,
         Self::RetentionFile,
         Self::RetentionDir,
-        Self::PruneDir,
         Self::AnchorAside,
         Self::OriginFile,
         Self::OriginDir,

@@ -3,17 +3,14 @@
 //! Only entry bundles are removed. The hashes are kept, so any two checkpoints can still be proved consistent. The
 //! minimum index is durable before the first bundle is removed, and a record in the log should say it before that.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stockade_evidence::{FULL_WIDTH, entries_path};
 
 use super::{
     LogPaths,
-    files::{MAX_STATE_FILE, Replacement, parent},
+    files::{MAX_STATE_FILE, Replacement},
     head::beside,
     source::FolderSource,
 };
@@ -104,10 +101,6 @@ impl Retention {
         let width = u64::from(FULL_WIDTH);
         let bundles = self.removed_below / width..self.minimum_index / width;
         let paths_of = |bundle| paths.log.join(entries_path(bundle, FULL_WIDTH));
-        let folders: BTreeSet<PathBuf> = bundles.clone().map(|b| parent(&paths_of(b)).to_owned()).collect();
-        for folder in folders.iter().filter(|folder| folder.is_dir()) {
-            disk.sync_dir(folder, SyncPoint::PruneDir)?;
-        }
         let mut freed = 0;
         for path in bundles.map(paths_of) {
             freed += disk.len(&path)?.unwrap_or(0);
