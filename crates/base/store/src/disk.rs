@@ -61,7 +61,7 @@ pub enum SyncPoint {
 
 impl SyncPoint {
     /// Every sync, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::FolderNames,
         Self::JournalFile,
         Self::JournalDir,
