@@ -180,6 +180,30 @@ mod tests {
         );
     }
 
+    /// Not word for word: which action the hint suggests is the policy engine's choice, and differs from run to run.
+    #[test]
+    fn a_mistake_in_a_policy_names_its_file_line_and_a_cure() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("policies")).unwrap();
+        let policy = "permit (principal, action == Action::\"fly\", resource);";
+        std::fs::write(dir.path().join("policies/client.cedar"), policy).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_stockade"))
+            .args(["config", "check", "--dir"])
+            .arg(dir.path())
+            .env_clear()
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        for part in [
+            "policy file `client.cedar`, line 1",
+            "unrecognized action `Action::\"fly\"`",
+            "hint: did you mean",
+        ] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+    }
+
     #[test]
     fn the_verifier_keys_are_a_pair() {
         check(
