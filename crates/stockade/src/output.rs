@@ -90,9 +90,15 @@ fn to_json(value: &impl Serialize) -> Result<String, Failure> {
 
 fn print(line: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", line.trim_end_matches('\n'))
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
+    let written = writeln!(stdout, "{}", line.trim_end_matches('\n')).and_then(|()| stdout.flush());
+    match written {
+        // A reader that went away, such as `head`, has what it wanted.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot write to standard output: {error}"),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// SARIF 2.1.0 (OASIS), the parts that every reader understands.
