@@ -14,7 +14,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use crate::support::{SEVEN, Server, files, json, label, run, stockade};
+    use crate::support::{Answer, SEVEN, Server, files, json, label, run, stockade};
 
     #[test]
     fn up_answers_protects_and_continues() {
@@ -385,26 +385,18 @@ mod tests {
             String::from_utf8(SEVEN.to_vec())
                 .unwrap()
                 .replacen('{', &format!("{{\"id\":\"{MARKER}\","), 1);
-        assert_eq!(
-            server
-                .curl(&infer, Some(&client), Some(with_id.as_bytes()))
-                .status,
-            200
-        );
+        #[track_caller]
+        fn answered(answer: &Answer, status: u16) {
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+        answered(&server.curl(&infer, Some(&client), Some(with_id.as_bytes())), 200);
         let named = String::from_utf8(SEVEN.to_vec())
             .unwrap()
             .replace("pixels", MARKER);
-        assert_eq!(
-            server.curl(&infer, Some(&client), Some(named.as_bytes())).status,
-            400
-        );
-        assert_eq!(server.curl(&infer, Some(MARKER), Some(SEVEN)).status, 401);
-        assert_eq!(
-            server
-                .curl(&infer, Some(&format!("stk_{MARKER}")), Some(SEVEN))
-                .status,
-            401
-        );
+        answered(&server.curl(&infer, Some(&client), Some(named.as_bytes())), 400);
+        answered(&server.curl(&infer, Some(MARKER), Some(SEVEN)), 401);
+        let like_a_key = format!("stk_{MARKER}");
+        answered(&server.curl(&infer, Some(&like_a_key), Some(SEVEN)), 401);
         for path in [
             format!("{base}/v2/models/{MARKER}/infer"),
             format!("{base}/{MARKER}"),

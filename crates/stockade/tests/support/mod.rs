@@ -205,7 +205,11 @@ impl Server {
     pub(crate) fn stop(mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();
         signal(child.id(), "TERM");
-        child.wait().unwrap().code()
+        let status = child.wait().unwrap();
+        if !status.success() {
+            println!("the server ended with {status}: {}", self.log());
+        }
+        status.code()
     }
 
     /// SIGKILL.
