@@ -1,8 +1,9 @@
-//! Time of one inference on rten, on ONNX Runtime, and in Python's onnxruntime, in the same run and on one thread.
+//! Time of one inference on rten, on ONNX Runtime, in Python's onnxruntime and in PyTorch or scikit-learn, in the same run and on one thread.
 //!
 //! Models: digits (a small CNN), residual (a residual block), forest_deep (six deep trees of scikit-learn), boosting. Batch 1 and 64, inputs drawn once.
-//! `STOCKADE_ONNXRUNTIME` names the library; `PYTHON` a Python that has `conformance/python/onnxruntime.txt` installed.
-//! Printed: the median of each, in microseconds, and its ratio to Python's.
+//! `STOCKADE_ONNXRUNTIME` names the library; `PYTHON` a Python that has `conformance/python/onnxruntime.txt` installed, and
+//! `examples/models/requirements.txt` for PyTorch and scikit-learn (otherwise their column is `-`).
+//! Printed: the median of each, in microseconds, and its ratio to Python's onnxruntime.
 
 use std::{env, error::Error, fs, hint::black_box, path::Path, process::Command, time::Instant};
 
@@ -29,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     ];
     println!(
-        "{:<24} {:>5} {:>12} {:>14} {:>14}",
-        "model", "batch", "rten us", "ORT us", "ORT Python us"
+        "{:<24} {:>5} {:>12} {:>14} {:>14} {:>16}",
+        "model", "batch", "rten us", "ORT us", "ORT Python us", "trained with us"
     );
     for (name, row) in MODELS {
         let path = examples.join(name);
@@ -66,9 +67,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             if !peer.status.success() {
                 return Err(String::from_utf8_lossy(&peer.stderr).into());
             }
-            let peer: f64 = String::from_utf8(peer.stdout)?.trim().parse()?;
+            let printed = String::from_utf8(peer.stdout)?;
+            let (peer, source) = printed.trim().split_once('\n').ok_or("two times")?;
+            let peer: f64 = peer.parse()?;
+            let source = source.parse().map_or(source.to_owned(), |us: f64| {
+                format!("{us:.1} {:>4.1}x", us / peer)
+            });
             println!(
-                "{name:<24} {batch:>5} {:>7.1} {:>3.1}x {:>9.1} {:>3.1}x {peer:>14.1}",
+                "{name:<24} {batch:>5} {:>7.1} {:>3.1}x {:>9.1} {:>3.1}x {peer:>14.1} {source:>16}",
                 medians[0],
                 medians[0] / peer,
                 medians[1],
