@@ -28,6 +28,7 @@ use crate::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stockade up --dir demo --listen 127.0.0.1:8443")]
+#[group(skip)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     serve: serve::Arguments,
