@@ -13,7 +13,7 @@ use stockade_evidence::Actor;
 use stockade_store::{
     Blobs, FolderSource, Handle, Keeper, OpenError, StateDir,
     disk::Posix,
-    log::{FormerOrigin, LogPaths, Retention, former_origins},
+    log::{LogPaths, LogTrust, Retention},
 };
 
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 
 /// The folder of policies in a project.
 pub(crate) const POLICIES: &str = "policies";
+
+const KEYS_HINT: &str = "`stockade keys recover` brings a lost root key back from its passphrase";
 
 /// An existing project.
 #[derive(Debug)]
@@ -63,10 +65,7 @@ impl Project {
 
     /// The project's keys, from its key provider.
     pub(crate) fn keys(&self) -> Result<KeyProvider, Failure> {
-        KeyFolder::open(&self.state.keys()).exit_hint(
-            Exit::Failed,
-            "`stockade keys recover` brings a lost root key back from its passphrase",
-        )
+        KeyFolder::open(&self.state.keys()).exit_hint(Exit::Failed, KEYS_HINT)
     }
 
     /// The state, owned by this process.
@@ -91,25 +90,29 @@ impl Project {
         FolderSource::new(self.state.log())
     }
 
-    /// The first index that retention left in the log now written.
-    pub(crate) fn minimum_index(&self) -> Result<u64, Failure> {
-        let paths = LogPaths {
+    /// Where the parts of the log now written lie.
+    pub(crate) fn log_paths(&self) -> LogPaths {
+        LogPaths {
             log: self.state.log(),
             journal: self.state.journal(),
             head: self.state.head(),
             origins: self.state.origins(),
-        };
-        Ok(Retention::read(&Posix, &paths).exit(Exit::Failed)?.minimum_index)
+        }
     }
 
-    /// The logs that were left behind, oldest first.
-    pub(crate) fn former_origins(&self) -> Result<Vec<FormerOrigin>, Failure> {
-        let text = self
-            .log_source()
-            .checkpoint()
-            .exit(Exit::Broken)?
-            .unwrap_or_default();
-        former_origins(&self.state.origins(), text.lines().next().unwrap_or_default()).exit(Exit::Broken)
+    /// The first index that retention left in the log now written.
+    pub(crate) fn minimum_index(&self) -> Result<u64, Failure> {
+        let retention = Retention::read(&Posix, &self.log_paths()).exit(Exit::Failed)?;
+        Ok(retention.minimum_index)
+    }
+
+    /// The keys that may have signed the log: the keyring's, or where that does not open those of the plain file.
+    pub(crate) fn log_trust(&self) -> Result<LogTrust, Failure> {
+        let keys = KeyFolder::open(&self.state.keys());
+        if let Err(error) = &keys {
+            tracing::warn!(%error, "the keyring does not open: nothing confirms the keys in `log.vkey`");
+        }
+        LogTrust::load(keys, &self.state.verifier_keys()).exit_hint(Exit::Failed, KEYS_HINT)
     }
 
     /// The folder's owner, for what no principal may do.

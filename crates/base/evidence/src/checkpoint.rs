@@ -233,6 +233,12 @@ impl LogVerifier {
         keys.chunks(2).map(pair).collect()
     }
 
+    /// Whether these are the signature lines of this pair of keys.
+    pub fn made(&self, lines: &[SignatureStatus]) -> bool {
+        let ids = self.ids().map(hex::encode);
+        lines.iter().map(|line| &line.key_id).eq(&ids)
+    }
+
     fn ids(&self) -> [[u8; 4]; 2] {
         [
             key_id(&self.name, SignatureType::Ed25519, self.ed25519.as_bytes()),

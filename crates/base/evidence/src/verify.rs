@@ -99,6 +99,12 @@ impl Verification {
             problems,
         }
     }
+
+    /// Adds what somebody found who knows more of this log than its own files say.
+    pub fn add(&mut self, file: impl Into<String>, reason: impl Into<String>) {
+        self.problems.push(Problem::new(file, reason));
+        self.ok = false;
+    }
 }
 
 /// Verifies the log that lies in `source`.

@@ -167,6 +167,11 @@ impl StateDir {
         self.state.join("head.json")
     }
 
+    /// The public halves of the log's keys, as verifier keys.
+    pub fn verifier_keys(&self) -> PathBuf {
+        self.state.join("log.vkey")
+    }
+
     /// Former origins, one folder each.
     pub fn origins(&self) -> PathBuf {
         self.state.join("origins")

@@ -8,6 +8,7 @@
 //! Start at [`LogWriter`]; reading commands start at [`FolderSource`].
 
 mod anchor;
+mod audit;
 mod budget;
 mod error;
 mod files;
@@ -23,12 +24,14 @@ mod segment;
 mod shared;
 mod source;
 mod tree;
+mod trust;
 mod writer;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
     anchor::Anchor,
+    audit::{Audit, audit},
     budget::BudgetLevel,
     error::{AppendError, LogOpenError, ReadError},
     head::{Head, TreeHead},
@@ -37,6 +40,7 @@ pub use self::{
     recover::{FormerLog, FormerOrigin, Recovery, former_origins, recover},
     segment::fuzz_journal,
     source::FolderSource,
+    trust::{LogTrust, TrustError},
     writer::{LogHealth, LogWriter, read_log_head},
 };
 

@@ -1,6 +1,6 @@
 //! `stockade keys`: the long-lived keys of the folder.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -73,6 +73,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             let project = Project::find(global, &[])?;
             project.owner()?;
             KeyFolder::rebuild(&project.state.keys(), clock::now().unix_seconds()).exit(Exit::Failed)?;
+            keep_verifier_keys(&project)?;
             output.result(&json!({ "rebuilt": true }), || {
                 "the keyring is new: run `stockade log recover`, and give clients the new ca.pem".to_owned()
             })?;
@@ -87,6 +88,15 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             })?;
             Ok(Exit::Fine)
         }
+    }
+}
+
+/// The public keys of the lost keyring stay beside the new ones: they alone verify the log so far.
+fn keep_verifier_keys(project: &Project) -> Result<(), Failure> {
+    let file = project.state.verifier_keys();
+    match fs::rename(&file, file.with_extension("vkey.before-rebuild")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).exit(Exit::Failed),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -137,8 +147,7 @@ async fn rotate_owned(
             Ok("root")
         }
         Key::Log => {
-            let new = keys.rotate_log_key().exit(Exit::Failed)?;
-            keeper.log().set_keys(new);
+            keeper.rotate_log_key().await.exit(Exit::Failed)?;
             Ok("log")
         }
         Key::Ca => {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 use stockade_evidence::LogVerifier;
+use stockade_store::{disk::Posix, log::read_log_head};
 
 use crate::{
     cli::Global,
@@ -92,27 +93,18 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
 
 fn key(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let project = Project::find(global, &[])?;
-    let verifiers = verifiers(&project)?;
+    let trust = project.log_trust()?;
+    if trust.file_differs() {
+        return Err(Failure::new(
+            Exit::Broken,
+            "`log.vkey` does not hold the keys that the keyring holds",
+        )
+        .hint("find out who changed it; the next start of a server writes it anew"));
+    }
+    let head = read_log_head(&Posix, &project.log_paths()).exit(Exit::Broken)?;
+    let origin = head.map(|head| head.origin).unwrap_or_default();
+    let verifiers = trust.verifiers(&origin);
     let lines: Vec<String> = verifiers.iter().take(1).flat_map(LogVerifier::to_vkeys).collect();
     output.result(&serde_json::json!({ "keys": lines }), || lines.join("\n"))?;
     Ok(Exit::Fine)
-}
-
-/// The keys that may have signed the project's log, the current pair first.
-fn verifiers(project: &Project) -> Result<Vec<LogVerifier>, Failure> {
-    let source = project.log_source();
-    let text = source.checkpoint().exit(Exit::Broken)?.unwrap_or_default();
-    let origin = text.lines().next().unwrap_or_default();
-    let keys = project.keys()?;
-    let current = keys.log_keys().exit(Exit::Failed)?;
-    let mut pairs = vec![(current.ed25519.verifying_key(), current.ml_dsa_44.verifying_key())];
-    pairs.extend(keys.former_log_keys().exit(Exit::Failed)?);
-    Ok(pairs
-        .into_iter()
-        .map(|(ed25519, ml_dsa_44)| LogVerifier {
-            name: origin.to_owned(),
-            ed25519,
-            ml_dsa_44,
-        })
-        .collect())
 }

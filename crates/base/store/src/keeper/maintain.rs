@@ -22,7 +22,7 @@ use crate::{
     error::{AppendError, OpenError},
     files::sync_folder,
     layout::StateDir,
-    log::{FormerLog, LogWriter, PruneError, Recovery, Retention, recover},
+    log::{FormerLog, LogTrust, LogWriter, PruneError, Recovery, Retention, recover},
     projection::Projection,
     rows::{Batch, Position, RowStore as _, SqliteRows},
 };
@@ -99,6 +99,18 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Makes new keys that sign the log from now on. Their public halves are on disk before they sign.
+    pub async fn rotate_log_key(&self) -> Result<(), OpenError> {
+        let keeper = self.clone();
+        blocking(move || {
+            let new = keeper.keys().rotate_log_key()?;
+            LogTrust::of_keyring(keeper.keys())?.publish(&keeper.origin(), &keeper.dir().verifier_keys())?;
+            keeper.log().set_keys(new);
+            Ok(())
+        })
+        .await?
     }
 
     /// Removes entries older than the configuration keeps, after a snapshot of the state and a `log.pruned` record. Answers
@@ -310,6 +322,7 @@ fn start_origin(
         return Err(error);
     }
     writer.close().map_err(AppendError::from)?;
+    LogTrust::of_keyring(keys)?.publish(&origin, &dir.verifier_keys())?;
     Ok((origin, former))
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stockade_crypto::KeyProvider;
-use stockade_evidence::{Actor, Event, LogVerifier, Record, RecordId, Subject, SubjectKind, Timestamp};
+use stockade_evidence::{Actor, Event, Record, RecordId, Subject, SubjectKind, Timestamp};
 use tokio::sync::watch as channel;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,7 +28,7 @@ use crate::{
     files::{PART_SUFFIX, files_below, sync_folder},
     layout::StateDir,
     lock::{Lock, LockError},
-    log::{LogOpenError, LogPaths, LogWriter, ReadError, Retention, read_log_head},
+    log::{LogOpenError, LogPaths, LogTrust, LogWriter, ReadError, Retention, read_log_head},
     personal::Subjects,
     projection::Projection,
     rows::{Position, RowStore as _, SqliteRows},
@@ -250,23 +250,21 @@ fn open_log_blocking(dir: &StateDir, keys: &KeyProvider, config: &Config) -> Res
         let record =
             system_record(Event::LogOpened, wall_clock())?.about(Subject::new(SubjectKind::Log, &origin));
         let leaf = record.to_leaf().map_err(AppendError::from)?;
-        return LogWriter::create(disk, &paths, &origin, log_keys, config.log(), wall_clock, leaf)
-            .map_err(log_error);
+        let writer = LogWriter::create(disk, &paths, &origin, log_keys, config.log(), wall_clock, leaf)
+            .map_err(log_error)?;
+        LogTrust::of_keyring(keys)?.publish(&origin, &dir.verifier_keys())?;
+        return Ok(writer);
     }
     let origin = read_log_head(&*disk, &paths)
         .map_err(log_error)?
         .map(|head| head.origin);
-    let former: Vec<LogVerifier> = keys
-        .former_log_keys()?
-        .into_iter()
-        .filter_map(|(ed25519, ml_dsa_44)| {
-            Some(LogVerifier {
-                name: origin.clone()?,
-                ed25519,
-                ml_dsa_44,
-            })
-        })
-        .collect();
+    let trust = LogTrust::of_keyring(keys)?;
+    let mut former = Vec::new();
+    if let Some(origin) = &origin {
+        // Before anything is signed with the present keys, which a rotation that was interrupted did not publish.
+        trust.publish(origin, &dir.verifier_keys())?;
+        former = trust.verifiers(origin).split_off(1);
+    }
     LogWriter::open(disk, &paths, log_keys, &former, config.log(), wall_clock).map_err(log_error)
 }
 

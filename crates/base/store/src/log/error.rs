@@ -168,6 +168,11 @@ pub enum ReadError {
     /// The checkpoint is not one, or not signed by a known key.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(#[from] NoteError),
+    /// The checkpoint is by keys that were rotated out, and not the one that was there when they were.
+    #[error(
+        "the checkpoint is signed by keys that were rotated out\nhint: `stockade log verify` says what else is wrong"
+    )]
+    FormerKeys,
     /// The entry is not in the tree.
     #[error("the log has {size} entries and none with index {index}")]
     OutOfRange {

@@ -28,6 +28,13 @@ pub struct TreeHead {
     pub root: Hash,
 }
 
+impl TreeHead {
+    /// The root as checkpoints write it.
+    pub(crate) fn root_text(&self) -> String {
+        BASE64_STANDARD.encode(self.root)
+    }
+}
+
 /// What `head.json` says.
 // INVARIANT: `published`, if any, is not above `current`, and its checkpoint was durable when this head was written.
 // So the checkpoint on disk is that of `current` or that of `published`, whenever the power fails.
@@ -92,6 +99,11 @@ impl Head {
             return Err(LogOpenError::tampered(path, reason));
         }
         Ok(Some(file.head))
+    }
+
+    /// The heads that a checkpoint on disk may have: that of `current` or that of `published`.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = TreeHead> + use<> {
+        [Some(self.current), self.published].into_iter().flatten()
     }
 
     fn seal(&self, key: &JournalKey) -> String {

@@ -134,31 +134,44 @@ pub struct FormerOrigin {
     pub size: u64,
     /// The first entry that retention left.
     pub minimum_index: u64,
+    /// The copy of its head.
+    pub(crate) head: PathBuf,
+}
+
+impl FormerOrigin {
+    /// The name of its folder.
+    pub fn folder(&self) -> &str {
+        let name = self.source.folder().file_name();
+        name.and_then(|name| name.to_str()).unwrap_or_default()
+    }
 }
 
 /// The logs that were left behind in `origins`, oldest first. `current` is the one now written, which is not among
-/// them.
-pub fn former_origins(origins: &Path, current: &str) -> Result<Vec<FormerOrigin>, LogOpenError> {
+/// them. What is damaged is named as far as it can be read: nothing is verified here.
+pub fn former_origins(origins: &Path, current: &str) -> Result<Vec<FormerOrigin>, DiskError> {
     let mut found = Vec::new();
     for entry in Posix.list(origins)?.unwrap_or_default() {
         let Some(name) = entry.name.strip_suffix(".head.json") else {
             continue;
         };
-        let Some(head) = Head::read(&Posix, &origins.join(&entry.name))? else {
-            continue;
-        };
-        if head.origin != current {
-            let source = FolderSource::new(origins.join(name));
-            let size = source.unverified_head()?.map_or(0, |checkpoint| checkpoint.size);
-            found.push((
-                head.generation,
-                FormerOrigin {
-                    origin: head.origin,
-                    source,
-                    size,
-                    minimum_index: Retention::of_former(&Posix, origins, name)?.minimum_index,
-                },
-            ));
+        let path = origins.join(&entry.name);
+        let head = Head::read(&Posix, &path).ok().flatten();
+        let source = FolderSource::new(origins.join(name));
+        let checkpoint = source.unverified_head()?;
+        let (size, signed) =
+            checkpoint.map_or((0, None), |checkpoint| (checkpoint.size, Some(checkpoint.origin)));
+        let generation = head.as_ref().map_or(0, |head| head.generation);
+        let origin = head.map(|head| head.origin).or(signed).unwrap_or_default();
+        if origin != current {
+            let former = FormerOrigin {
+                origin,
+                source,
+                size,
+                minimum_index: Retention::of_former(&Posix, origins, name)
+                    .map_or(0, |retention| retention.minimum_index),
+                head: path,
+            };
+            found.push((generation, former));
         }
     }
     found.sort_by_key(|(generation, _)| *generation);

@@ -10,7 +10,7 @@ use stockade_crypto::LogKeys;
 use stockade_evidence::{Hash, OpenedCheckpoint, open_checkpoint, root_at};
 use stockade_store::{
     disk::{Disk, Posix},
-    log::{FolderSource, LogPaths, LogWriter, Retention, former_origins, recover},
+    log::{FolderSource, LogPaths, LogWriter, Retention, former_origins, read_log_head, recover},
 };
 
 use crate::{
@@ -205,8 +205,10 @@ fn check_former(paths: &LogPaths, promised: &Promised, keys: &LogKeys) -> Result
     };
     let kept = LogPaths {
         log: former.source.folder().to_owned(),
+        head: paths.origins.join(format!("{}.head.json", former.folder())),
         ..paths.clone()
     };
+    read_log_head(&Posix, &kept).map_err(|error| error.to_string())?;
     let verified = verify(&kept, &[verifier(ORIGIN, keys)]);
     if !verified.ok || verified.size < promised.integrated || former.size != verified.size {
         return Err(format!(

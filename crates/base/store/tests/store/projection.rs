@@ -4,7 +4,9 @@ use serde_json::json;
 use stockade_evidence::{Actor, Change, Event, Timestamp};
 use stockade_store::{
     AppendError, Commit, CommitError, Config, Expect, Keeper, OpenError, ReadError, Reader, Retention,
-    VersionError, rebuild, recover_log,
+    VersionError,
+    log::{LogPaths, LogTrust, audit},
+    rebuild, recover_log,
 };
 
 use crate::folder::{Folder, files, put, put_back, record, record_at, set, sql};
@@ -485,6 +487,25 @@ async fn pruned_entries_are_replaced_by_a_snapshot() {
     let (minimum, freed) = keeper.prune(Actor::Operator { uid: 1 }).await.unwrap();
     assert!(minimum >= 600 && freed > 0, "{minimum} {freed}");
     keeper.close().await.unwrap();
+    let paths = LogPaths {
+        log: folder.dir.log(),
+        journal: folder.dir.journal(),
+        head: folder.dir.head(),
+        origins: folder.dir.origins(),
+    };
+    let trust = LogTrust::of_keyring(&folder.keys()).unwrap();
+    let audited = || audit(&paths, &trust, None, &|_| ()).unwrap().current.problems;
+    assert_eq!(audited(), [], "what its record names was pruned");
+    let file = folder.dir.state().join("retention.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let later = format!("\"minimum_index\":{}", minimum + 1);
+    std::fs::write(
+        &file,
+        text.replacen(&format!("\"minimum_index\":{minimum}"), &later, 1),
+    )
+    .unwrap();
+    assert_eq!(audited()[0].file, "retention.json");
+    std::fs::write(&file, text).unwrap();
     for _ in 0..2 {
         let keeper = folder.open().await;
         assert_eq!(keeper.rows("thing").await.unwrap(), rows);

@@ -4,9 +4,7 @@ use std::{collections::VecDeque, fs, path::Path};
 
 use serde_json::{Value, json};
 use stockade_access::{Action, Resource};
-use stockade_evidence::{
-    Actor, Event, LogProof, LogVerifier, Record, RecordId, Subject, SubjectKind, open_checkpoint,
-};
+use stockade_evidence::{Actor, Event, LogProof, LogVerifier, Record, RecordId, Subject, SubjectKind};
 use stockade_store::{Handle, log::export_proof};
 
 use super::{Show, verify::read_text};
@@ -24,7 +22,11 @@ pub(super) async fn run(global: &Global, arguments: &Show, output: &Output) -> R
     read_allowed(global, &project).await?;
     let mut newest: VecDeque<(u64, Record)> = VecDeque::new();
     let mut unreadable = None;
-    let size = size(&project)?;
+    let opened = project
+        .log_trust()?
+        .open_checkpoint(&project.log_paths())
+        .exit(Exit::Broken)?;
+    let size = opened.map_or(0, |opened| opened.checkpoint.size);
     let minimum = project.minimum_index()?;
     project
         .log_source()
@@ -118,15 +120,6 @@ fn row(index: u64, record: &Record) -> Vec<String> {
     ]
 }
 
-/// The size under the newest checkpoint.
-fn size(project: &Project) -> Result<u64, Failure> {
-    let Some(text) = project.log_source().checkpoint().exit(Exit::Broken)? else {
-        return Ok(0);
-    };
-    let opened = open_checkpoint(&text, &super::verifiers(project)?).exit(Exit::Broken)?;
-    Ok(opened.checkpoint.size)
-}
-
 pub(super) async fn export(
     global: &Global,
     index: u64,
@@ -141,7 +134,11 @@ pub(super) async fn export(
     record_export(&handle, actor, "proof").await?;
     handle.close().await.exit(Exit::Failed)?;
     let source = project.log_source();
-    let proof = export_proof(&source, index, &super::verifiers(&project)?).exit(Exit::Failed)?;
+    let trust = project.log_trust()?;
+    let opened = trust.open_checkpoint(&project.log_paths()).exit(Exit::Broken)?;
+    let origin = opened.map_or_else(String::new, |opened| opened.checkpoint.origin);
+    let verifiers = trust.verifiers(&origin);
+    let proof = export_proof(&source, index, &verifiers).exit(Exit::Failed)?;
     let mut entry = Vec::new();
     source
         .entries(index, index + 1, &mut |_, leaf| {

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use stockade_evidence::{LogVerifier, Verification, verify_log};
-use stockade_store::FolderSource;
+use stockade_store::{
+    FolderSource,
+    log::{Audit, audit},
+};
 
 use super::Verify;
 use crate::{
@@ -41,7 +44,7 @@ pub(super) fn run(global: &Global, arguments: &Verify, output: &Output) -> Resul
     let mut report = match (&arguments.log, &arguments.key) {
         (Some(log), Some(key)) => {
             let verifiers = LogVerifier::from_vkeys(&read_text(key)?).exit(Exit::Usage)?;
-            let verification = verify(global, log, &verifiers, since.as_deref(), arguments.minimum_index)?;
+            let verification = copy(global, log, &verifiers, since.as_deref(), arguments.minimum_index)?;
             Report {
                 verification,
                 others: Vec::new(),
@@ -65,28 +68,20 @@ pub(super) fn run(global: &Global, arguments: &Verify, output: &Output) -> Resul
 
 fn own(global: &Global, since: Option<&str>) -> Result<Report, Failure> {
     let project = Project::find(global, &[])?;
-    let verifiers = super::verifiers(&project)?;
-    let minimum = project.minimum_index()?;
-    let verification = verify(global, &project.state.log(), &verifiers, since, minimum)?;
-    let mut others = Vec::new();
-    for former in project.former_origins()? {
-        let named = |verifier: &LogVerifier| LogVerifier {
-            name: former.origin.clone(),
-            ..verifier.clone()
-        };
-        let verifiers: Vec<LogVerifier> = verifiers.iter().map(named).collect();
-        others.push(verify(
-            global,
-            former.source.folder(),
-            &verifiers,
-            None,
-            former.minimum_index,
-        )?);
-    }
-    Ok(Report { verification, others })
+    let trust = project.log_trust()?;
+    let bar = bar(global);
+    let progress = |checked| bar.set_position(checked);
+    let audited = audit(&project.log_paths(), &trust, since, &progress);
+    bar.finish_and_clear();
+    let Audit { current, others } = audited.exit(Exit::Failed)?;
+    Ok(Report {
+        verification: current,
+        others,
+    })
 }
 
-fn verify(
+/// A stranger's copy.
+fn copy(
     global: &Global,
     folder: &Path,
     verifiers: &[LogVerifier],
@@ -101,11 +96,7 @@ fn verify(
     }
     let source = FolderSource::new(folder);
     let listing = source.listing().exit(Exit::Failed)?;
-    let bar = if global.quiet {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::no_length()
-    };
+    let bar = bar(global);
     let progress = |checked| bar.set_position(checked);
     let verification = verify_log(
         &source,
@@ -117,6 +108,14 @@ fn verify(
     );
     bar.finish_and_clear();
     Ok(verification)
+}
+
+fn bar(global: &Global) -> ProgressBar {
+    if global.quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::no_length()
+    }
 }
 
 fn describe(report: &Report) -> String {
