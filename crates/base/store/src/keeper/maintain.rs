@@ -11,7 +11,7 @@ use super::{
         SNAPSHOT_HINT, acquire, blocking, fill, log_error, log_paths, new_origin, open_log, set_aside,
         system_record,
     },
-    replay::{entry, snapshot_path, walk},
+    replay::snapshot_path,
     snapshot::SnapshotError,
 };
 use crate::{
@@ -22,7 +22,9 @@ use crate::{
     error::{AppendError, OpenError},
     files::sync_folder,
     layout::StateDir,
-    log::{FormerLog, LogTrust, LogWriter, PruneError, Recovery, Retention, recover},
+    log::{
+        FormerLog, LogEntries, LogTrust, PruneError, ReadError, Recovery, Retention, former_origins, recover,
+    },
     projection::Projection,
     rows::{Batch, Position, RowStore as _, SqliteRows},
 };
@@ -73,32 +75,32 @@ pub struct RecoverReport {
 }
 
 impl Keeper {
-    /// Gives every record from `since` on, in log order, those not integrated yet included.
+    /// Gives every record from `since` on with its index, in log order, former logs first, those not integrated yet included.
     ///
     /// The start is found by bisection, so times must not fall by more than 10 s from one record to a later one: records carry
-    /// [`Keeper::now`], which never goes back.
+    /// [`Keeper::now`], which never goes back. What is left of a broken log is given as far as it can be read.
     pub async fn entries_since(
         &self,
         since: Timestamp,
         each: &mut (dyn FnMut(u64, &Record) + Send),
     ) -> Result<(), OpenError> {
-        let (log, end) = (self.shared.log.clone(), self.shared.log.durable_size());
-        let mut next = {
-            let log = log.clone();
-            blocking(move || first_since(&log, since.plus_ms(-DISORDER_MS), end)).await??
-        };
-        while next < end {
-            let log = log.clone();
-            let chunk = blocking(move || chunk(&log, next, end)).await??;
-            let Some((last, _)) = chunk.last() else {
-                return Ok(());
-            };
-            next = last.saturating_add(1);
-            for (index, record) in chunk.iter().filter(|(_, record)| record.time >= since) {
-                each(*index, record);
+        let keeper = self.clone();
+        let formers = blocking(move || keeper.former_entries()).await??;
+        for former in formers {
+            if let Err(error) = records_since(former, since, each).await {
+                tracing::warn!(%error, "records of a log that was left behind cannot be read");
             }
         }
-        Ok(())
+        records_since(self.shared.log.entries()?, since, each).await
+    }
+
+    fn former_entries(&self) -> Result<Vec<LogEntries>, OpenError> {
+        let key = self.keys().log_keys()?.journal;
+        let formers = former_origins(&self.dir().origins(), &self.origin()).map_err(ReadError::from)?;
+        Ok(formers
+            .iter()
+            .map(|former| LogEntries::of_former(former, &key))
+            .collect())
     }
 
     /// Makes new keys that sign the log from now on. Their public halves are on disk before they sign.
@@ -130,8 +132,8 @@ impl Keeper {
         let days = retention.keep_days.ok_or(RetentionError::KeepsAll)?;
         let now = self.now();
         let oldest = now.plus_ms(-i64::from(days).saturating_mul(MS_PER_DAY));
-        let (log, end) = (self.shared.log.clone(), self.shared.log.durable_size());
-        let minimum = blocking(move || first_since(&log, oldest.plus_ms(-DISORDER_MS), end)).await??;
+        let entries = self.shared.log.entries().map_err(OpenError::from)?;
+        let minimum = blocking(move || first_since(&entries, oldest.plus_ms(-DISORDER_MS))).await??;
         self.snapshot().await?;
         let record = system_record(Event::LogPruned, now).map_err(OpenError::from)?;
         let record = Record { actor, ..record }
@@ -145,19 +147,41 @@ impl Keeper {
     }
 }
 
-/// The first entry at or after `since`, or `end`. Entries that were pruned or are no records count as older.
-fn first_since(log: &LogWriter, since: Timestamp, end: u64) -> Result<u64, OpenError> {
-    let (mut low, mut high) = (0, end);
+async fn records_since(
+    entries: LogEntries,
+    since: Timestamp,
+    each: &mut (dyn FnMut(u64, &Record) + Send),
+) -> Result<(), OpenError> {
+    let entries = Arc::new(entries);
+    let mut next = {
+        let entries = Arc::clone(&entries);
+        blocking(move || first_since(&entries, since.plus_ms(-DISORDER_MS))).await??
+    };
+    while next < entries.end() {
+        let entries = Arc::clone(&entries);
+        let chunk = blocking(move || chunk(&entries, next)).await??;
+        let Some((last, _)) = chunk.last() else {
+            return Ok(());
+        };
+        next = last.saturating_add(1);
+        for (index, record) in chunk.iter().filter(|(_, record)| record.time >= since) {
+            each(*index, record);
+        }
+    }
+    Ok(())
+}
+
+/// The first entry at or after `since`, or the end. Entries that were pruned or are no records count as older.
+fn first_since(entries: &LogEntries, since: Timestamp) -> Result<u64, OpenError> {
+    let (mut low, mut high) = (entries.minimum(), entries.end());
     while low < high {
         let middle = low + (high - low) / 2;
-        let record = match entry(log, middle) {
-            Err(OpenError::Read(crate::log::ReadError::Pruned { minimum, .. })) => {
-                low = minimum.min(high).max(middle.saturating_add(1));
-                continue;
-            }
-            other => other?,
-        };
-        if record.is_some_and(|record| record.time >= since) {
+        let mut later = false;
+        entries.read(middle, &mut |_, leaf| {
+            later = Record::from_leaf(leaf).is_ok_and(|record| record.time >= since);
+            false
+        })?;
+        if later {
             high = middle;
         } else {
             low = middle.saturating_add(1);
@@ -166,19 +190,23 @@ fn first_since(log: &LogWriter, since: Timestamp, end: u64) -> Result<u64, OpenE
     Ok(low)
 }
 
-fn chunk(log: &LogWriter, from: u64, end: u64) -> Result<Vec<(u64, Record)>, OpenError> {
-    let to = end.min(from.saturating_add(CHUNK as u64));
-    let mut found = Vec::new();
-    let origin = log.origin();
-    walk(log, from, to, &mut |index, leaf| {
-        let record = Record::from_leaf(leaf).map_err(|_| crate::projection::ReplayError::Unreadable {
-            origin: origin.clone(),
-            index,
-        })?;
-        found.push((index, record));
-        Ok(())
+fn chunk(entries: &LogEntries, from: u64) -> Result<Vec<(u64, Record)>, OpenError> {
+    let (mut found, mut unreadable) = (Vec::new(), None);
+    entries.read(from, &mut |index, leaf| {
+        match Record::from_leaf(leaf) {
+            Ok(record) => found.push((index, record)),
+            Err(_) => unreadable = Some(index),
+        }
+        unreadable.is_none() && found.len() < CHUNK
     })?;
-    Ok(found)
+    match unreadable {
+        Some(index) => Err(ReadError::Damaged {
+            path: format!("entry {index}"),
+            reason: "it is no record".to_owned(),
+        }
+        .into()),
+        None => Ok(found),
+    }
 }
 
 /// Leaves a broken log behind and starts a new origin.

@@ -136,6 +136,8 @@ pub struct FormerOrigin {
     pub minimum_index: u64,
     /// The copy of its head.
     pub(crate) head: PathBuf,
+    /// Entries that were durable and not integrated yet.
+    pub(crate) journal: PathBuf,
 }
 
 impl FormerOrigin {
@@ -170,6 +172,7 @@ pub fn former_origins(origins: &Path, current: &str) -> Result<Vec<FormerOrigin>
                 minimum_index: Retention::of_former(&Posix, origins, name)
                     .map_or(0, |retention| retention.minimum_index),
                 head: path,
+                journal: origins.join(format!("{name}.journal")),
             };
             found.push((generation, former));
         }

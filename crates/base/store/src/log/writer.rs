@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     LogConfig, LogPaths,
     budget::BudgetLevel,
+    entries::LogEntries,
     error::{AppendError, LogOpenError, ReadError},
     head::Head,
     open::{Opened, Opening, check_layout, prepare},
@@ -248,31 +249,19 @@ impl LogWriter {
         self.inner.shared.progress().integrated
     }
 
+    /// Every entry that is durable now, integrated or not.
+    pub fn entries(&self) -> Result<LogEntries, ReadError> {
+        let minimum = Retention::read(&*self.inner.disk, &self.inner.paths)?.minimum_index;
+        let progress = self.inner.shared.progress();
+        let (integrated, pending) = (progress.integrated, progress.pending.iter().cloned().collect());
+        drop(progress);
+        let source = FolderSource::new(&self.inner.paths.log);
+        Ok(LogEntries::new(source, minimum, integrated, pending))
+    }
+
     /// Calls `each` with every durable entry from index `from` on, integrated or not, until it says `false`.
     pub fn read(&self, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError> {
-        let minimum = Retention::read(&*self.inner.disk, &self.inner.paths)?.minimum_index;
-        if from < minimum {
-            return Err(ReadError::Pruned { index: from, minimum });
-        }
-        let progress = self.inner.shared.progress();
-        let (integrated, pending) = (
-            progress.integrated,
-            progress.pending.iter().cloned().collect::<Vec<_>>(),
-        );
-        drop(progress);
-        let mut wanted = true;
-        let source = FolderSource::new(&self.inner.paths.log);
-        source.entries(from, integrated, &mut |index, entry| {
-            wanted = each(index, entry);
-            wanted
-        })?;
-        for (index, entry) in (integrated..).zip(&pending).filter(|(index, _)| *index >= from) {
-            if !wanted {
-                break;
-            }
-            wanted = each(index, entry);
-        }
-        Ok(())
+        self.entries()?.read(from, each)
     }
 
     /// How the log is.
