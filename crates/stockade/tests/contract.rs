@@ -371,6 +371,63 @@ mod tests {
         server.kill();
         let server = Server::up(dir.path());
         assert_eq!(server.infer(SEVEN).code(), "budget_spent");
+        let (passphrase, backup) = (dir.path().join("passphrase"), dir.path().join("backup"));
+        fs::write(&passphrase, "correct horse battery\n").unwrap();
+        fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
+        let [passphrase, backup] = [&passphrase, &backup].map(|path| path.to_str().unwrap());
+        json(
+            dir.path(),
+            &["backup", "create", backup, "--with-keys", passphrase],
+        );
+        assert_eq!(server.stop(), Some(0));
+
+        json(dir.path(), &["log", "recover"]);
+        let server = Server::up(dir.path());
+        assert_eq!(server.infer(SEVEN).code(), "budget_spent", "after a new origin");
+        assert_eq!(server.stop(), Some(0));
+
+        let restored = tempfile::tempdir().unwrap();
+        json(
+            restored.path(),
+            &["backup", "restore", backup, "--keys", passphrase],
+        );
+        fs::create_dir(restored.path().join("keys")).unwrap();
+        for name in ["admin.key", "client.key"] {
+            fs::copy(
+                dir.path().join("keys").join(name),
+                restored.path().join("keys").join(name),
+            )
+            .unwrap();
+        }
+        let server = Server::up(restored.path());
+        assert_eq!(server.infer(SEVEN).code(), "budget_spent", "after a restore");
+    }
+
+    #[test]
+    fn a_backup_is_verified_with_a_key_or_not_at_all() {
+        let house = tempfile::tempdir().unwrap();
+        let dir = house.path().join("project");
+        json(&dir, &["init", "--no-recovery"]);
+        let keys = |name: &str| {
+            let file = house.path().join(name);
+            fs::write(&file, run(&dir, &["log", "key"]).stdout).unwrap();
+            file.to_str().unwrap().to_owned()
+        };
+        let (before, backup) = (keys("before.vkey"), house.path().join("backup"));
+        let backup = backup.to_str().unwrap();
+        json(&dir, &["backup", "create", backup]);
+        json(&dir, &["keys", "rotate", "log"]);
+        let after = keys("after.vkey");
+        assert_eq!(json(&dir, &["backup", "verify", backup])["signature"], "valid");
+        let elsewhere = house.path().join("elsewhere");
+        let verify = |more: &[&str]| {
+            run(&elsewhere, &[&["backup", "verify", backup], more].concat())
+                .status
+                .code()
+        };
+        assert_eq!(verify(&["--key", &before]), Some(0));
+        assert_eq!(verify(&["--key", &after]), Some(4), "another key signed it");
+        assert_eq!(verify(&[]), Some(2));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod anchor;
 mod audit;
 mod budget;
+mod entries;
 mod error;
 mod files;
 mod head;
@@ -33,6 +34,7 @@ pub use self::{
     anchor::Anchor,
     audit::{Audit, audit},
     budget::BudgetLevel,
+    entries::LogEntries,
     error::{AppendError, LogOpenError, ReadError},
     head::{Head, TreeHead},
     proof::export_proof,

@@ -1,13 +1,18 @@
 //! `stockade backup`: of a live folder, into a folder, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde::Serialize;
 use serde_json::json;
 use stockade_access::{Action, Resource};
 use stockade_crypto::Passphrase;
-use stockade_store::{BackupError, RestoreKeys, RestoreOptions, StateDir, restore_backup, verify_backup};
+use stockade_evidence::LogVerifier;
+use stockade_store::{
+    BackupError, BackupReport, RestoreKeys, RestoreOptions, StateDir, restore_backup, verify_backup,
+};
 
+use super::log::read_text;
 use crate::{
     cli::Global,
     config,
@@ -28,10 +33,13 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         with_keys: Option<PathBuf>,
     },
-    /// Check every byte of a backup, and its signature where the project's keys are at hand
+    /// Check every byte of a backup, and that the project in `--dir`, or whoever has `--key`, made it
     Verify {
         /// The backup's folder
         from: PathBuf,
+        /// Verifier keys, as `log key` prints them, where the project is not at hand
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
     },
     /// Restore a backup into `--dir`, which must be absent or empty; the log goes on under a new origin
     #[command(
@@ -60,30 +68,7 @@ pub(crate) enum Verb {
 pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Create { into, with_keys } => create(global, &into, with_keys, output).await,
-        Verb::Verify { from } => {
-            let key = if project::exists(&global.dir) {
-                Some(
-                    Project::find(global, &[])?
-                        .keys()?
-                        .log_keys()
-                        .exit(Exit::Failed)?
-                        .ed25519
-                        .verifying_key(),
-                )
-            } else {
-                None
-            };
-            let report = verify_backup(&from, key.as_ref()).map_err(|error| failed(&error))?;
-            let signed = if key.is_some() {
-                "signed by this project"
-            } else {
-                "signature not checked: no project here"
-            };
-            output.result(&report, || {
-                format!("intact: {} files, {} bytes, {signed}", report.files, report.bytes)
-            })?;
-            Ok(Exit::Fine)
-        }
+        Verb::Verify { from, key } => verify(global, &from, key.as_deref(), output),
         Verb::Restore {
             from,
             keys,
@@ -128,7 +113,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
 
 async fn create(
     global: &Global,
-    into: &std::path::Path,
+    into: &Path,
     with_keys: Option<PathBuf>,
     output: &Output,
 ) -> Result<Exit, Failure> {
@@ -163,7 +148,43 @@ async fn create(
     Ok(Exit::Fine)
 }
 
-fn passphrase(file: &std::path::Path) -> Result<Passphrase, Failure> {
+/// A verified backup as it is printed.
+#[derive(Serialize)]
+struct Verified {
+    #[serde(flatten)]
+    report: BackupReport,
+    signature: &'static str,
+}
+
+fn verify(global: &Global, from: &Path, key: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
+    let trusted = match key {
+        Some(file) => {
+            let verifiers = LogVerifier::from_vkeys(&read_text(file)?).exit(Exit::Usage)?;
+            verifiers.into_iter().map(|verifier| verifier.ed25519).collect()
+        }
+        None if project::exists(&global.dir) => Project::find(global, &[])?.log_trust()?.ed25519(),
+        None => {
+            return Err(
+                Failure::new(Exit::Usage, "without a key nothing says who made the backup").hint(
+                    "name the project with `--dir`, or the keys that `stockade log key` printed there with `--key`",
+                ),
+            );
+        }
+    };
+    let report = verify_backup(from, &trusted).map_err(|error| failed(&error))?;
+    let verified = Verified {
+        report,
+        signature: "valid",
+    };
+    output.result(&verified, || {
+        let BackupReport { files, bytes, .. } = verified.report;
+        let signer = key.map_or("this project", |_| "the keys given");
+        format!("intact: {files} files, {bytes} bytes, signed by {signer}")
+    })?;
+    Ok(Exit::Fine)
+}
+
+fn passphrase(file: &Path) -> Result<Passphrase, Failure> {
     Passphrase::new(private_files::read_secret(file)?).exit(Exit::Usage)
 }
 

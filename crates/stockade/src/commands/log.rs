@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use stockade_evidence::LogVerifier;
 use stockade_store::{disk::Posix, log::read_log_head};
 
+pub(super) use self::verify::read_text;
 use crate::{
     cli::Global,
     failure::{Exit, Failing as _, Failure},

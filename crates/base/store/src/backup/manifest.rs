@@ -94,12 +94,11 @@ impl Manifest {
     }
 }
 
-/// Checks that a backup holds what its manifest lists, byte for byte, and nothing else; with a key also who made it.
-pub fn verify_backup(folder: &Path, key: Option<&VerifyingKey>) -> Result<BackupReport, BackupError> {
+/// Checks that a backup holds what its manifest lists, byte for byte, and nothing else, and that one of the `trusted` keys
+/// signed the manifest.
+pub fn verify_backup(folder: &Path, trusted: &[VerifyingKey]) -> Result<BackupReport, BackupError> {
     let (manifest, bytes) = Manifest::read(folder)?;
-    if let Some(key) = key {
-        check_signature(folder, &bytes, std::slice::from_ref(key))?;
-    }
+    check_signature(folder, &bytes, trusted)?;
     let mut listed: BTreeMap<&str, &FileEntry> = manifest
         .files
         .iter()
@@ -135,14 +134,12 @@ pub(crate) fn sign(keys: &KeyProvider, manifest: &[u8]) -> Result<String, Backup
     Ok(STANDARD.encode(keys.log_keys()?.ed25519.sign(&signed(manifest))?))
 }
 
-/// Checks the manifest's signature against the log keys of a folder, former ones included.
-pub(crate) fn check_signed_by(folder: &Path, manifest: &[u8], keys: &KeyProvider) -> Result<(), BackupError> {
-    let mut trusted = vec![keys.log_keys()?.ed25519.verifying_key()];
-    trusted.extend(keys.former_log_keys()?.into_iter().map(|(ed25519, _)| ed25519));
-    check_signature(folder, manifest, &trusted)
-}
-
-fn check_signature(folder: &Path, manifest: &[u8], trusted: &[VerifyingKey]) -> Result<(), BackupError> {
+/// Checks the manifest's signature.
+pub(crate) fn check_signature(
+    folder: &Path,
+    manifest: &[u8],
+    trusted: &[VerifyingKey],
+) -> Result<(), BackupError> {
     let text =
         read_bounded(&folder.join(SIGNATURE), SIGNATURE_MAX_BYTES).map_err(|_| BackupError::Signature)?;
     let signature = STANDARD

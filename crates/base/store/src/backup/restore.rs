@@ -11,14 +11,15 @@ use stockade_evidence::{Actor, Event, Record, Subject, SubjectKind};
 use super::{
     BackupError, BackupReport,
     copy::Filling,
-    manifest::{Manifest, SEALED_KEYS, check_signed_by},
+    manifest::{Manifest, SEALED_KEYS, check_signature},
 };
 use crate::{
     commit::Row,
     config::Config,
-    files::read_bounded,
+    files::{read_bounded, sync_folder},
     keeper::{Keeper, blocking, recover_unversioned, system_record},
     layout::StateDir,
+    log::LogTrust,
     personal::{ERASED_KEY, Kid},
     rows::{RowStore as _, SqliteRows},
 };
@@ -58,9 +59,70 @@ pub struct Restored {
 
 /// Restores `from` into `dir`, which must be absent or empty, checks every byte on the way, and starts a new origin.
 ///
-/// Keys of erased subjects are not copied at all. VERSION is written after the new origin has begun, so an interrupted restore
-/// leaves a folder that does not open, and never one that goes on with the old origin.
+/// Everything happens in a folder of its own inside, and is put in place when it is whole: a restore that fails leaves `dir`
+/// as it was, and one that is interrupted leaves no project. Keys of erased subjects are not copied at all.
 pub async fn restore_backup(
+    from: &Path,
+    dir: StateDir,
+    keys: RestoreKeys,
+    options: RestoreOptions,
+) -> Result<Restored, BackupError> {
+    let stage = Stage::new(dir.project())?;
+    match Box::pin(restore_into(from, stage.dir(), keys, options)).await {
+        Ok(restored) => stage.put_in_place().map(|()| restored),
+        Err(error) => {
+            stage.discard();
+            Err(error)
+        }
+    }
+}
+
+/// A folder in the target, where the project is made.
+struct Stage {
+    target: PathBuf,
+    folder: PathBuf,
+    target_is_new: bool,
+}
+
+impl Stage {
+    fn new(target: &Path) -> Result<Self, BackupError> {
+        let target_is_new = !target.exists();
+        Filling::new(target)?;
+        let folder = target.join(".restore");
+        Ok(Self {
+            target: target.to_owned(),
+            folder,
+            target_is_new,
+        })
+    }
+
+    fn dir(&self) -> StateDir {
+        StateDir::new(&self.folder)
+    }
+
+    fn put_in_place(&self) -> Result<(), BackupError> {
+        let state = self.dir().state().to_owned();
+        let others: Vec<PathBuf> = fs::read_dir(&self.folder)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        // The state makes it a project, so it comes last.
+        for path in others.iter().filter(|path| **path != state).chain([&state]) {
+            fs::rename(path, self.target.join(path.file_name().unwrap_or_default()))?;
+        }
+        fs::remove_dir(&self.folder)?;
+        Ok(sync_folder(&self.target)?)
+    }
+
+    /// Best effort: the error that led here counts.
+    fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        if self.target_is_new {
+            let _ = fs::remove_dir(&self.target);
+        }
+    }
+}
+
+async fn restore_into(
     from: &Path,
     dir: StateDir,
     keys: RestoreKeys,
@@ -113,7 +175,7 @@ fn copy_back(
     let mut project = Filling::new(dir.project())?;
     dir.create_folders()?;
     let provider = place_keys(from, dir, &manifest, keys)?;
-    check_signed_by(from, &bytes, &provider)?;
+    check_signature(from, &bytes, &LogTrust::of_keyring(&provider)?.ed25519())?;
     let state = dir.state().to_owned();
     let mut state = Filling::over(&state);
     for file in &manifest.files {

@@ -142,7 +142,7 @@ fn describe(report: &Report) -> String {
 }
 
 /// A small text file that the user named.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+pub(in crate::commands) fn read_text(path: &Path) -> Result<String, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", path.display()))
     };
