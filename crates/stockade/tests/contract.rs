@@ -404,6 +404,66 @@ mod tests {
     }
 
     #[test]
+    fn a_row_edited_beside_a_server_revives_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::up(dir.path());
+        let doctor = || {
+            let output = run(dir.path(), &["doctor"]);
+            (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        };
+        let (code, says) = doctor();
+        assert!(
+            code == Some(0) && says.contains("rows agree with the log"),
+            "{says}"
+        );
+        let made = json(dir.path(), &["access", "key", "create", "--principal", "client"]);
+        let (key, prefix) = (made["key"].as_str().unwrap(), made["prefix"].as_str().unwrap());
+        json(dir.path(), &["access", "key", "revoke", prefix]);
+        let edit = "UPDATE rows SET value = json_remove(value, '$.revoked') WHERE kind = 'api_key'";
+        sql(&dir.path().join(".stockade/records.db"), edit);
+        let (code, says) = doctor();
+        assert!(code == Some(4) && says.contains("differs from the log"), "{says}");
+        let refused = run(
+            dir.path(),
+            &["access", "principal", "create", "other", "--role", "client"],
+        );
+        assert!(
+            !refused.status.success(),
+            "a command decides nothing from such rows either"
+        );
+        let url = format!("{}/v2/models/digits/infer", server.gateway());
+        assert_eq!(server.curl(&url, Some(key), Some(SEVEN)).status, 401);
+        assert_eq!(server.stop(), Some(0));
+        assert_eq!(
+            json(dir.path(), &["log", "show", "--event", "projection.differs"])["records"][0]["record"]["event"],
+            "projection.differs"
+        );
+        assert_eq!(run(dir.path(), &["doctor"]).status.code(), Some(4));
+        json(dir.path(), &["doctor", "--rebuild"]);
+        let server = Server::up(dir.path());
+        assert_eq!(server.infer(SEVEN).status, 200);
+        let url = format!("{}/v2/models/digits/infer", server.gateway());
+        assert_eq!(
+            server.curl(&url, Some(key), Some(SEVEN)).status,
+            401,
+            "still revoked"
+        );
+    }
+
+    /// Runs SQL on a database, behind everybody's back.
+    fn sql(database: &Path, statement: &'static str) {
+        use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let options = SqliteConnectOptions::new().filename(database);
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+            assert!(done.rows_affected() > 0);
+            connection.close().await.unwrap();
+        });
+    }
+
+    #[test]
     fn a_backup_is_verified_with_a_key_or_not_at_all() {
         let house = tempfile::tempdir().unwrap();
         let dir = house.path().join("project");

@@ -14,11 +14,11 @@ mod tests {
 
     use stockade_access::{
         Access, Acting, ActingError, Action, ApiKey, AuthenticationError, ChangeError, Claim, Environment,
-        Forbidden, NewKey, NewPrincipal, PolicySet, Principal, PrincipalKind, Resource, create_key,
-        create_principal, default_policies, list_keys, list_principals, revoke_key, rotate_key,
+        Forbidden, NewKey, NewPrincipal, PolicySet, Principal, PrincipalKind, RefreshError, Resource,
+        create_key, create_principal, default_policies, list_keys, list_principals, revoke_key, rotate_key,
     };
     use stockade_evidence::{Actor, Change, Event, Record, RecordId, Timestamp};
-    use stockade_store::{Commit, Handle};
+    use stockade_store::{Commit, Handle, ReadError};
 
     use crate::project::Project;
 
@@ -206,6 +206,25 @@ mod tests {
         );
         fixture.check(key.expose(), NOW, Err(AuthenticationError::Stale));
         row(Change::Delete { kind, id }).await.unwrap();
+        fixture.access.refresh().await.unwrap();
+        fixture.check(key.expose(), NOW, Ok("alice"));
+    }
+
+    #[tokio::test]
+    async fn while_a_row_differs_from_the_log_no_key_is_accepted() {
+        let fixture = Fixture::new().await;
+        fixture.enrol("alice", "client").await;
+        let key = fixture.key("alice", None).await;
+        let edit = |statement| fixture.project.sql(statement);
+        edit("UPDATE rows SET value = json_set(value, '$.roles[0]', 'admin') WHERE kind = 'principal'").await;
+        let refused = fixture.access.refresh().await.unwrap_err();
+        assert!(
+            matches!(refused, RefreshError::Read(ReadError::Rows(_))),
+            "{refused}"
+        );
+        fixture.check(key.expose(), NOW, Err(AuthenticationError::Stale));
+        edit("UPDATE rows SET value = json_set(value, '$.roles[0]', 'client') WHERE kind = 'principal'")
+            .await;
         fixture.access.refresh().await.unwrap();
         fixture.check(key.expose(), NOW, Ok("alice"));
     }

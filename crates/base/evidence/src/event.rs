@@ -55,6 +55,8 @@ events! {
     StateSnapshot = "state.snapshot", ENTITY_MANAGEMENT, 99;
     /// The projection was rebuilt from the log.
     ProjectionRebuilt = "projection.rebuilt", ENTITY_MANAGEMENT, 3;
+    /// A row of the projection is not what the log says; it was not used.
+    ProjectionDiffers = "projection.differs", DETECTION_FINDING, 1;
     /// The log's share of the disk crossed an alarm level.
     DiskBudget = "disk.budget", DETECTION_FINDING, 1;
     /// The wall clock moved by more than 5 s against the monotonic clock.

@@ -126,7 +126,10 @@ pub enum BackupError {
 impl BackupError {
     /// Whether the backup is not what was made (exit code 4).
     pub const fn is_integrity_broken(&self) -> bool {
-        matches!(self, Self::Differs { .. } | Self::Signature)
+        matches!(
+            self,
+            Self::Differs { .. } | Self::Signature | Self::Rows(RowsError::Differs { .. })
+        )
     }
 }
 

@@ -105,6 +105,14 @@ impl Handle {
         }
     }
 
+    /// See [`Keeper::check_rows`].
+    pub async fn check_rows(&self) -> Result<usize, ReadError> {
+        match self {
+            Self::Local(keeper) => keeper.check_rows().await,
+            Self::Remote(client) => client.check_rows().await,
+        }
+    }
+
     /// See [`Keeper::seal_personal`].
     pub async fn seal_personal(
         &self,

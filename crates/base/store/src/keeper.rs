@@ -23,12 +23,13 @@ use std::{
 };
 
 use stockade_crypto::{DataKey, KeyError, KeyProvider, WrappedKey};
-use stockade_evidence::{Record, Timestamp};
+use stockade_evidence::{Event, Record, Timestamp};
 use tokio::sync::{oneshot, watch as channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     blobs::Blobs,
+    checked::CheckedRows,
     clock::{SecurityClock, wall_clock},
     commit::{Appended, Commit, Row},
     config::Config,
@@ -38,7 +39,7 @@ use crate::{
     lock::{Lock, OwnerNote},
     log::{LogHealth, LogWriter},
     personal::Subjects,
-    rows::{RowStore as _, SqliteRows},
+    rows::RowsError,
 };
 
 use self::{applier::Queue, snapshot::SnapshotAge};
@@ -64,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyProvider,
     pub(crate) config: Config,
     pub(crate) log: LogWriter,
-    pub(crate) rows: SqliteRows,
+    pub(crate) rows: CheckedRows,
     pub(crate) blobs: Blobs,
     pub(crate) subjects: Subjects,
     counters: Counters,
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     snapshot: SnapshotAge,
     changes: channel::Sender<u64>,
     behind: AtomicBool,
+    row_differed: AtomicBool,
     closed: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -127,19 +129,25 @@ impl Keeper {
     /// One row.
     pub async fn row(&self, kind: &str, id: &str) -> Result<Option<Row>, ReadError> {
         self.check_current()?;
-        Ok(self.shared.rows.row(kind, id).await?)
+        self.noted(self.shared.rows.row(kind, id).await).await
     }
 
     /// All rows of a kind, sorted by id; more than [`crate::ROWS_MAX`] are an error.
     pub async fn rows(&self, kind: &str) -> Result<Vec<Row>, ReadError> {
         self.check_current()?;
-        Ok(self.shared.rows.rows(kind).await?)
+        self.noted(self.shared.rows.rows(kind).await).await
     }
 
     /// At most `limit` rows of a kind after the id `after`, sorted by id.
     pub async fn page(&self, kind: &str, after: &str, limit: u32) -> Result<Vec<Row>, ReadError> {
         self.check_current()?;
-        Ok(self.shared.rows.page(kind, after, limit).await?)
+        self.noted(self.shared.rows.page(kind, after, limit).await).await
+    }
+
+    /// Compares every row with what the log says; answers how many there are.
+    pub async fn check_rows(&self) -> Result<usize, ReadError> {
+        self.check_current()?;
+        self.noted(self.shared.rows.check_all().await).await
     }
 
     /// The index of the last entry that changed state; a new value for every change.
@@ -225,7 +233,7 @@ impl Keeper {
         shared.tasks.wait().await;
         let integrated = self.integrated().await;
         let remembered = shared.remember_applied().await.and(shared.remember_clock().await);
-        shared.rows.close().await;
+        shared.rows.backend().close().await;
         let log = shared.log.clone();
         let closed = blocking(move || log.close()).await;
         shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -238,6 +246,22 @@ impl Keeper {
 
     pub(crate) async fn append_leaf(&self, leaf: Vec<u8>) -> Result<u64, AppendError> {
         Ok(self.shared.log.append_waiting(leaf).await?)
+    }
+
+    /// The first row that differs is recorded; its name is not, for whoever edits the database chose it.
+    async fn noted<T>(&self, read: Result<T, RowsError>) -> Result<T, ReadError> {
+        if let Err(error @ RowsError::Differs { .. }) = &read
+            && !self.shared.row_differed.swap(true, Ordering::AcqRel)
+        {
+            tracing::error!(%error, "records.db was changed behind the keeper's back");
+            let record = system_record(Event::ProjectionDiffers, self.now());
+            if let Ok(record) = record
+                && let Err(error) = self.append(record).await
+            {
+                tracing::error!(%error, "the changed row was not recorded");
+            }
+        }
+        Ok(read?)
     }
 
     fn check_open(&self) -> Result<(), AppendError> {

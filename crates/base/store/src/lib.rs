@@ -6,6 +6,7 @@
 
 pub mod backup;
 mod blobs;
+mod checked;
 mod clock;
 mod commit;
 mod config;

@@ -46,6 +46,15 @@ struct Held {
     log_index: u64,
 }
 
+/// A row as the log says it is; its value is canonical JSON.
+pub(crate) struct ProjectedRow<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) origin: &'a str,
+    pub(crate) log_index: u64,
+}
+
 /// What a snapshot blob holds.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +168,19 @@ impl Projection {
             ((row.kind, row.id), held)
         });
         (body.format == SNAPSHOT_FORMAT).then(|| Self { rows: rows.collect() })
+    }
+
+    /// Calls `each` with every row.
+    pub(crate) fn each(&self, mut each: impl FnMut(ProjectedRow<'_>)) {
+        for ((kind, id), held) in &self.rows {
+            each(ProjectedRow {
+                kind,
+                id,
+                value: &held.value,
+                origin: &held.origin,
+                log_index: held.log_index,
+            });
+        }
     }
 
     /// How many rows there are.

@@ -64,6 +64,16 @@ pub enum RowsError {
     /// The file could not be made.
     #[error("records.db could not be made")]
     Io(#[from] io::Error),
+    /// A row is not what the log says, or is missing or too many. Exit code 4.
+    #[error(
+        "the row `{kind}` `{id}` differs from the log\nhint: stop the server; `stockade doctor --rebuild` makes the rows anew from the log"
+    )]
+    Differs {
+        /// The row's kind.
+        kind: String,
+        /// The row's id.
+        id: String,
+    },
     /// A value that is no JSON, or has numbers that canonical JSON cannot carry.
     #[error(
         "the row `{kind}` `{id}` is not canonical JSON\nhint: `stockade doctor --rebuild` makes the rows anew from the log"

@@ -3,11 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use stockade_store::{OpenError, rebuild};
+use stockade_store::{OpenError, ReadError, RowsError, rebuild};
 
 use crate::{
     cli::Global,
-    failure::{Exit, Failure},
+    failure::{Exit, Failing as _, Failure},
     output::{Output, columns},
     project::{self, Project},
 };
@@ -131,14 +131,7 @@ async fn state(project: &Project) -> Check {
                 },
             }
         }
-        Err(error @ OpenError::AlreadyOwned { .. }) => {
-            let says = format!("not checked, since it is in use: {error}");
-            Check {
-                what: "state",
-                state: State::Advice,
-                says,
-            }
-        }
+        Err(OpenError::AlreadyOwned { .. }) => beside(project).await,
         Err(error) => {
             let failure = project::opening(&error);
             let state = if failure.exit == Exit::Broken {
@@ -152,6 +145,32 @@ async fn state(project: &Project) -> Check {
                 says: failure.to_string(),
             }
         }
+    }
+}
+
+/// Asks whoever owns the state to compare its rows with what it knows of the log.
+async fn beside(project: &Project) -> Check {
+    let checked = async {
+        let handle = project.handle().await?;
+        let rows = handle.check_rows().await.map_err(|error| match error {
+            error @ ReadError::Rows(RowsError::Differs { .. }) => Failure::from_error(Exit::Broken, &error),
+            error => Failure::from_error(Exit::Failed, &error),
+        });
+        handle.close().await.exit(Exit::Failed)?;
+        rows
+    };
+    let (state, says) = match checked.await {
+        Ok(rows) => (
+            State::Fine,
+            format!("{rows} rows agree with the log, says the running server"),
+        ),
+        Err(failure) if failure.exit == Exit::Broken => (State::Broken, failure.to_string()),
+        Err(failure) => (State::Wrong, failure.to_string()),
+    };
+    Check {
+        what: "state",
+        state,
+        says,
     }
 }
 

@@ -25,6 +25,17 @@ impl Project {
         }
     }
 
+    /// Runs SQL on the project's database, behind the keeper's back.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+        let database = StateDir::new(self.folder.path()).records_db();
+        let options = SqliteConnectOptions::new().filename(database);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        assert!(done.rows_affected() > 0);
+        connection.close().await.unwrap();
+    }
+
     /// No file of the project holds `marker`, once everything is integrated.
     pub(crate) async fn assert_nowhere(&self, marker: &str) {
         self.handle.integrated().await.unwrap();

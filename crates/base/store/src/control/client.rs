@@ -134,6 +134,14 @@ impl ControlClient {
         }
     }
 
+    pub(crate) async fn check_rows(&self) -> Result<usize, ReadError> {
+        match self.ask(&Request::CheckRows {}).await? {
+            Response::Checked { rows } => Ok(rows),
+            Response::Differs { kind, id } => Err(RowsError::Differs { kind, id }.into()),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
     pub(crate) async fn seal_personal(
         &self,
         subject: &str,

@@ -29,6 +29,7 @@ pub(crate) enum Request {
         kind: String,
         after: String,
     },
+    CheckRows {},
     SealPersonal {
         subject: String,
         field: String,
@@ -69,6 +70,8 @@ pub(crate) enum Response {
     Appended { appended: Appended },
     Row { row: Option<Row> },
     Page { rows: Vec<Row>, complete: bool },
+    Checked { rows: usize },
+    Differs { kind: String, id: String },
     Personal { personal: Personal },
     Opened { value: Option<Secret> },
     Wrapped { wrapped: WrappedKey },

@@ -16,7 +16,11 @@ use super::{
     frame,
     message::{Request, Response, Secret},
 };
-use crate::{error::CommitError, keeper::Keeper};
+use crate::{
+    error::{CommitError, ReadError},
+    keeper::Keeper,
+    rows::RowsError,
+};
 
 /// Connections that are served at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -89,6 +93,9 @@ impl Keeper {
                     complete: complete && !cut,
                 }
             }
+            Request::CheckRows {} => Response::Checked {
+                rows: self.check_rows().await?,
+            },
             Request::SealPersonal {
                 subject,
                 field,
@@ -242,6 +249,7 @@ fn failed(error: impl std::error::Error) -> Response {
 fn commit_failed(error: CommitError) -> Response {
     match error {
         CommitError::Conflict { kind, id } => Response::Conflict { kind, id },
+        CommitError::Read(ReadError::Rows(RowsError::Differs { kind, id })) => Response::Differs { kind, id },
         error @ (CommitError::Read(_) | CommitError::Append(_)) => failed(error),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     commit::{Appended, Expect, change_key},
     error::{AppendError, Closed, CommitError, ProjectionBehind},
     log,
-    rows::{Batch, Position, RowStore as _},
+    rows::{Batch, Position},
 };
 
 /// Commits that may wait for the disk at once; more wait for a place.
@@ -203,6 +203,7 @@ impl Shared {
     pub(crate) async fn remember_clock(&self) -> Result<(), crate::rows::RowsError> {
         let ms = u64::try_from(self.clock.at(wall_clock()).unix_ms()).unwrap_or(0);
         self.rows
+            .backend()
             .set_position(
                 CLOCK,
                 &Position {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     blobs::Blobs,
+    checked::{CheckedRows, Known},
     clock::{SecurityClock, wall_clock},
     config::Config,
     counters::Counters,
@@ -60,7 +61,7 @@ impl Keeper {
         let log = open_log(&dir, &keys, &config).await?;
         let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
         let rows = SqliteRows::open(&dir.records_db()).await?;
-        catch_up(&log, &blobs, &rows).await?;
+        let known = catch_up(&log, &blobs, &rows).await?;
         let newest = newest_time(&dir, &log, &rows).await?;
         let snapshot = SnapshotAge::new(rows.position(SNAPSHOT_HINT).await?, &log.origin());
         let subjects = Subjects::new(dir.subjects());
@@ -71,7 +72,7 @@ impl Keeper {
             keys,
             config,
             log,
-            rows,
+            rows: CheckedRows::new(rows, known),
             blobs,
             subjects,
             newest,
@@ -108,6 +109,7 @@ impl Keeper {
             queue,
             changes,
             behind: AtomicBool::new(false),
+            row_differed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -129,7 +131,7 @@ struct Parts {
     keys: KeyProvider,
     config: Config,
     log: LogWriter,
-    rows: SqliteRows,
+    rows: CheckedRows,
     blobs: Blobs,
     subjects: Subjects,
     newest: Timestamp,
@@ -174,7 +176,7 @@ async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenErro
     let new = path.with_extension("db.part");
     remove_database(&new)?;
     let rows = SqliteRows::open(&new).await?;
-    let count = fill(log, &blobs, &rows, memory.snapshot).await?;
+    let count = fill(log, &blobs, &rows, memory.snapshot).await?.len();
     if let Some(clock) = memory.clock {
         rows.set_position(CLOCK, &clock).await?;
     }
@@ -296,16 +298,15 @@ fn is_new(dir: &StateDir) -> Result<bool, OpenError> {
     Ok(!files && empty(dir.log())? && empty(dir.journal())? && empty(dir.origins())?)
 }
 
-/// Brings the rows to the end of the log, or says which one is not what the log says.
-async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<(), OpenError> {
+/// Brings the rows to the end of the log and says what they are, or which one is not what the log says.
+async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<Known, OpenError> {
     let end = log.durable_size();
     let hint = rows.position(SNAPSHOT_HINT).await?;
     let applied = rows.applied().await?;
     let (start, size) = match applied {
         None => {
             differs(&Projection::default(), rows).await?;
-            fill(log, blobs, rows, hint).await?;
-            return Ok(());
+            return Ok(Known::new(&fill(log, blobs, rows, hint).await?));
         }
         Some(applied) if applied.origin != log.origin() => {
             // A recovery that was interrupted leaves the rows as its first record names them.
@@ -333,10 +334,12 @@ async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<(
             .await??
     };
     differs(&replayed.projection, rows).await?;
+    let mut known = Known::new(&replayed.projection);
     for batch in &later {
         rows.apply(batch).await?;
+        known.apply(batch)?;
     }
-    Ok(())
+    Ok(known)
 }
 
 async fn differs(projection: &Projection, rows: &SqliteRows) -> Result<(), OpenError> {
@@ -352,7 +355,7 @@ pub(crate) async fn fill(
     blobs: &Blobs,
     rows: &SqliteRows,
     hint: Option<Position>,
-) -> Result<usize, OpenError> {
+) -> Result<Projection, OpenError> {
     let end = log.durable_size();
     let start = Replayed::start(log, blobs, hint, end).await?;
     let replayed = {
@@ -376,7 +379,7 @@ pub(crate) async fn fill(
         )
         .await?;
     }
-    Ok(replayed.projection.len())
+    Ok(replayed.projection)
 }
 
 /// The latest time that the newest records and the rows' memory of the clock know.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     blobs::BlobError,
     error::{AppendError, OpenError},
-    rows::{Batch, Position, RowStore as _, RowsError},
+    rows::{Batch, Position, RowsError},
 };
 
 /// Entries after which a start should not have to begin further back.
@@ -69,7 +69,7 @@ impl Keeper {
 
     async fn make_snapshot(&self) -> Result<u64, SnapshotError> {
         let shared = &self.shared;
-        let hint = shared.rows.position(SNAPSHOT_HINT).await?;
+        let hint = shared.rows.backend().position(SNAPSHOT_HINT).await?;
         let (log, end) = (shared.log.clone(), shared.log.durable_size());
         let start = Replayed::start(&log, &shared.blobs, hint, end).await?;
         let replayed = blocking(move || start.forward(&log, end))
@@ -106,6 +106,7 @@ impl Keeper {
             .await?;
         shared
             .rows
+            .backend()
             .set_position(SNAPSHOT_HINT, &Position { origin, size: index })
             .await?;
         shared.snapshot.0.store(index, Ordering::Release);

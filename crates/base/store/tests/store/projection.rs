@@ -1,10 +1,10 @@
 //! The rows are the sum of the log, and whoever changes them behind its back is found out.
 
 use serde_json::json;
-use stockade_evidence::{Actor, Change, Event, Timestamp};
+use stockade_evidence::{Actor, Change, Event, Record, Timestamp};
 use stockade_store::{
     AppendError, Commit, CommitError, Config, Expect, Keeper, OpenError, ReadError, Reader, Retention,
-    VersionError,
+    RowsError, VersionError, create_backup,
     log::{LogPaths, LogTrust, audit},
     rebuild, recover_log,
 };
@@ -616,4 +616,58 @@ async fn retention_is_asked_before_anything_is_removed() {
         "a refusal leaves no record of a removal"
     );
     keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edited_row_is_believed_by_nobody() {
+    for (statement, named) in [
+        ("UPDATE rows SET value = '2' WHERE id = 'b'", "b"),
+        ("UPDATE rows SET log_index = log_index + 1 WHERE id = 'b'", "b"),
+        ("DELETE FROM rows WHERE id = 'c'", "c"),
+        ("INSERT INTO rows VALUES ('thing', 'aa', '1', 'x', 1)", "aa"),
+        ("INSERT INTO rows VALUES ('thing', 'z', '1', 'x', 1)", "z"),
+    ] {
+        let folder = Folder::new();
+        let keeper = folder.open().await;
+        set(&keeper, "gone", json!(0)).await;
+        for id in ["a", "b", "c"] {
+            set(&keeper, id, json!(1)).await;
+        }
+        let delete = Change::Delete {
+            kind: "thing".into(),
+            id: "gone".into(),
+        };
+        keeper
+            .append(record(Event::PrincipalChanged).changing(delete))
+            .await
+            .unwrap();
+        assert_eq!(keeper.check_rows().await.unwrap(), 3);
+        sql(&folder.dir, statement).await;
+        let differs = |read: Result<_, ReadError>| match read {
+            Err(ReadError::Rows(RowsError::Differs { id, .. })) => assert_eq!(id, named),
+            other => panic!("{statement}: {other:?}"),
+        };
+        differs(keeper.rows("thing").await.map(drop));
+        differs(keeper.row("thing", named).await.map(drop));
+        differs(keeper.page("thing", "a", 9).await.map(drop));
+        differs(keeper.check_rows().await.map(drop));
+        assert!(
+            keeper.row("thing", "a").await.unwrap().is_some(),
+            "the others are there"
+        );
+        let backup = keeper.dir().project().with_extension("backup");
+        let refused = create_backup(&keeper, &backup, None, Actor::System {})
+            .await
+            .unwrap_err();
+        assert!(refused.is_integrity_broken(), "{refused}");
+        let mut recorded = 0;
+        let mut count =
+            |_: u64, record: &Record| recorded += u32::from(record.event == Event::ProjectionDiffers);
+        keeper
+            .entries_since(Timestamp::from_unix_ms(0), &mut count)
+            .await
+            .unwrap();
+        assert_eq!(recorded, 1, "once, however often it is read");
+        keeper.close().await.unwrap();
+    }
 }
