@@ -294,7 +294,7 @@ impl Vault {
                         changed("holds a key that was changed or moved")
                     }
                     WrapError::Key(KeyError::UnknownRoot { .. }) => {
-                        changed("names a root key that is not here: it was changed, or that root key is lost")
+                        changed("names a root key that this project does not have")
                     }
                     other => OpenArtifactError::Wrap(other),
                 })?;

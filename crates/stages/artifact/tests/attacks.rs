@@ -17,9 +17,9 @@ mod tests {
         ArtifactRef, BadSource, CatalogError, OpenArtifactError, Progress, ReleaseError, SealError,
         SourceFile, Vault, Version,
     };
-    use stockade_crypto::{KeyProvider, ReadAt as _};
+    use stockade_crypto::{KeyFolder, KeyProvider, ReadAt as _};
     use stockade_evidence::{Actor, Change, Digest, DigestAlgorithm, Event, Record, RecordId, Timestamp};
-    use stockade_store::{Blobs, Commit, Handle};
+    use stockade_store::{Blobs, Commit, Config, Handle, Keeper, StateDir};
 
     use crate::project::Project;
 
@@ -611,9 +611,37 @@ mod tests {
         fixture.keys().rotate_root().unwrap();
         fixture.keys().retire_roots(&[&old]).unwrap();
         let error = fixture.open_to("digits", &fixture.out()).await.unwrap_err();
-        // A key file that names another root key looks the same from here, so it counts as changed content.
+        // A key file that names a root key which is not expected any more was changed, as far as can be told.
         assert!(error.is_integrity_broken(), "{error}");
         assert!(error.to_string().contains("keys.json"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_lost_root_key_is_called_lost() {
+        let fixture = Fixture::new().await;
+        fixture.seal("digits", &[("a", b"model")]).await;
+        let old = fixture.keys().current_root().unwrap();
+        fixture.keys().rotate_root().unwrap();
+        fixture.project.handle.clone().close().await.unwrap();
+        let dir = StateDir::new(fixture.project.path());
+        fs::remove_file(dir.keys().join(format!("{old}.key"))).unwrap();
+        let keys = KeyFolder::open(&dir.keys()).unwrap();
+        let keeper = Keeper::open(dir, keys, Config::default()).await.unwrap();
+        let blobs = Blobs::folder(fixture.project.vault()).unwrap();
+        let vault = Vault::new(blobs, Handle::Local(keeper));
+        let reference = "digits".parse::<ArtifactRef>().unwrap();
+        let error = vault
+            .open_to(&ACTOR, &reference, &fixture.out(), NOW)
+            .await
+            .unwrap_err();
+        let OpenArtifactError::Wrap(cause) = &error else {
+            panic!("{error}")
+        };
+        assert!(
+            !error.is_integrity_broken() && cause.to_string().contains(&old),
+            "{cause}"
+        );
+        assert!(cause.to_string().contains("hint: "), "{cause}");
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ pub enum KeyError {
         /// Whether the recovery passphrase can bring it back.
         recoverable: bool,
     },
-    /// The current root key is gone.
+    /// A root key that something is wrapped under is gone.
     #[error(
         "the root key `{key_id}` is not in `{}`\nhint: restore its file from a backup, or recover it with the passphrase",
         path.display()

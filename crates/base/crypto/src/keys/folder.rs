@@ -67,7 +67,8 @@ impl KeyFolder {
             file.set_roots(key, [&root])?;
             contents.push((recovery::FILE_NAME.into(), file.to_bytes()?));
         }
-        let ring = Ring::generate(recovery_key.into_iter().collect(), now_unix_s)?;
+        let mut ring = Ring::generate(recovery_key.into_iter().collect(), now_unix_s)?;
+        ring.roots.insert(root.id().into());
         contents.push((ring::FILE_NAME.into(), ring.seal(&root)?));
         files::create_folder(path, &contents)?;
         Ok(provider(
@@ -128,7 +129,8 @@ impl KeyFolder {
             files::set_aside(path, ring::FILE_NAME)?;
         }
         let root = RootKey::generate()?;
-        let ring = Ring::generate(Vec::new(), now_unix_s)?;
+        let mut ring = Ring::generate(Vec::new(), now_unix_s)?;
+        ring.roots = roots.keys().cloned().chain([root.id().to_owned()]).collect();
         files::write(path, &root.file_name(), &root.to_file())?;
         files::write(path, ring::FILE_NAME, &ring.seal(&root)?)?;
         let current = root.id().to_owned();
@@ -169,7 +171,11 @@ impl KeyFolder {
     }
 
     pub(super) fn unwrap(&self, wrapped: &WrappedKey, context: &[u8]) -> Result<DataKey, KeyError> {
-        self.read().root(&wrapped.key_id)?.unwrap(wrapped, context)
+        let state = self.read();
+        if !state.roots.contains_key(&wrapped.key_id) && state.ring.roots.contains(&wrapped.key_id) {
+            return Err(root_lost(self.path(), &wrapped.key_id));
+        }
+        state.root(&wrapped.key_id)?.unwrap(wrapped, context)
     }
 
     pub(super) fn current_root(&self) -> String {
@@ -204,7 +210,11 @@ impl KeyFolder {
         // A crash after either write leaves an unused root key and nothing else.
         files::write(self.path(), &root.file_name(), &root.to_file())?;
         self.write_recovery(&state, state.roots.values().chain([&root]))?;
-        files::write(self.path(), ring::FILE_NAME, &state.ring.seal(&root)?)?;
+        let mut ring = state.ring.copy();
+        ring.roots.extend(state.roots.keys().cloned());
+        ring.roots.insert(key_id.clone());
+        files::write(self.path(), ring::FILE_NAME, &ring.seal(&root)?)?;
+        state.ring = ring;
         state.roots.insert(key_id.clone(), root);
         state.current.clone_from(&key_id);
         Ok(key_id)
@@ -225,6 +235,9 @@ impl KeyFolder {
             &state,
             state.roots.values().filter(|root| !key_ids.contains(&root.id())),
         )?;
+        self.change_ring(&mut state, |ring| {
+            ring.roots.retain(|id| !key_ids.contains(&id.as_str()))
+        })?;
         for key_id in key_ids {
             if let Some(root) = state.roots.remove(*key_id) {
                 files::remove(&self.path().join(root.file_name()))?;

@@ -1,6 +1,8 @@
 //! The keyring: log keys, the certificate authority and the recovery key, sealed under the root key as one file,
 //! so that every change of it is one rename.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -26,6 +28,8 @@ pub(super) struct Ring {
     pub(super) authority: CertificateAuthority,
     /// The recovery key; two while the recovery file is being replaced, which then is under one of them.
     pub(super) recovery: Vec<SecretBytes>,
+    /// The ids of the root keys that something may be wrapped under: what tells a lost one from one that never was.
+    pub(super) roots: BTreeSet<String>,
 }
 
 /// The file: which root key seals it, and the sealed [`Content`].
@@ -45,6 +49,8 @@ struct Content {
     former_log: Vec<FormerLog>,
     authority: AuthorityContent,
     recovery: Vec<RecoveryContent>,
+    #[serde(default)]
+    roots: BTreeSet<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -92,6 +98,7 @@ impl Ring {
             former_log: Vec::new(),
             authority: CertificateAuthority::create(now_unix_s)?,
             recovery,
+            roots: BTreeSet::new(),
         })
     }
 
@@ -101,6 +108,7 @@ impl Ring {
             former_log: self.former_log.clone(),
             authority: self.authority.clone(),
             recovery: self.recovery.iter().map(copy_secret).collect(),
+            roots: self.roots.clone(),
         }
     }
 
@@ -130,8 +138,10 @@ impl Ring {
                     key: copy_secret(key),
                 })
                 .collect(),
+            roots: self.roots.clone(),
         };
-        let plaintext = to_json(&content, 16_384 + 4096 * self.former_log.len())?;
+        let capacity = 16_384 + 4096 * self.former_log.len() + 64 * self.roots.len();
+        let plaintext = to_json(&content, capacity)?;
         let sealed = root.seal(Purpose::Keyring, FORMAT.as_bytes(), &plaintext)?;
         to_json(
             &RingFile {
@@ -183,6 +193,7 @@ impl RingFile {
                 .into_iter()
                 .map(|recovery| recovery.key)
                 .collect(),
+            roots: content.roots,
         })
     }
 }

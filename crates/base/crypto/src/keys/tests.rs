@@ -260,6 +260,23 @@ fn root_rotation_keeps_old_keys_until_they_are_retired() {
         2,
         "a refused call retires nothing"
     );
+    let file = place.path().join(format!("{old_id}.key"));
+    let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let missing = WrappedKey {
+        key_id: "root-0".to_owned(),
+        ..old.clone()
+    };
+    let reopened = place.open();
+    assert!(matches!(
+        reopened.unwrap(&old, b"x"),
+        Err(KeyError::RootLost { .. })
+    ));
+    assert!(matches!(
+        reopened.unwrap(&missing, b"x"),
+        Err(KeyError::UnknownRoot { .. })
+    ));
+    files::write(&place.path(), file.file_name().unwrap().to_str().unwrap(), &bytes).unwrap();
     provider.retire_roots(&[&old_id]).unwrap();
     for provider in [&provider, &place.open()] {
         assert!(matches!(
