@@ -112,6 +112,20 @@ impl Keeper {
         }
     }
 
+    /// Like [`Keeper::append`], for a record without changes that nobody waits for: it becomes durable with the next
+    /// one that somebody waits for, or within milliseconds.
+    pub async fn append_soon(&self, record: Record) -> Result<Appended, AppendError> {
+        if !record.changes.is_empty() {
+            return self.append(record).await;
+        }
+        self.check_open()?;
+        let index = self.shared.log.append_soon(record.to_leaf()?).await?;
+        Ok(Appended {
+            origin: self.shared.log.origin(),
+            index,
+        })
+    }
+
     /// Appends a record if all that it expects holds; resolves when it is durable and applied.
     pub async fn commit(&self, commit: Commit) -> Result<Appended, CommitError> {
         self.check_open()?;

@@ -11,7 +11,10 @@ mod tests {
     use stockade_crypto::JournalKey;
     use stockade_evidence::{LogProof, open_checkpoint};
     use stockade_store::{
-        disk::{Disk, Posix},
+        disk::{
+            Disk, Posix, SyncPoint,
+            testing::{Operation, Recording},
+        },
         log::{
             Anchor, AppendError, BudgetLevel, FolderSource, Head, LogConfig, LogOpenError, LogWriter,
             PruneError, ReadError, Recovery, export_proof, former_origins, prune, recover, set_legal_hold,
@@ -50,6 +53,81 @@ mod tests {
 
     fn refused(dir: &Path, keys: &stockade_crypto::LogKeys, config: LogConfig) -> LogOpenError {
         open(dir, keys, config).expect_err("it must not open")
+    }
+
+    #[test]
+    fn an_entry_that_nobody_waits_for_shares_the_next_sync() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), keys());
+        let disk = Arc::new(Recording::new(Posix));
+        let on = Arc::clone(&disk) as Arc<dyn Disk>;
+        let log =
+            LogWriter::create(on, &paths(dir.path()), ORIGIN, keys, config(), now, leaf(0, 10)).unwrap();
+        let syncs = || {
+            let is_commit = |operation: &&Operation| {
+                matches!(
+                    operation,
+                    Operation::SyncData {
+                        point: SyncPoint::JournalData,
+                        ..
+                    }
+                )
+            };
+            disk.operations().iter().filter(is_commit).count()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        const ROUNDS: usize = 50;
+        let before = syncs();
+        for _ in 0..ROUNDS {
+            runtime.block_on(async {
+                let soon = log.append_soon(leaf(1, 10));
+                let now = async {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    log.append_waiting(leaf(2, 10)).await
+                };
+                let (soon, now) = tokio::join!(soon, now);
+                assert_eq!(soon.unwrap() + 1, now.unwrap());
+            });
+        }
+        let shared = syncs() - before;
+        assert!(shared < ROUNDS * 3 / 2, "{shared} syncs for {ROUNDS} pairs");
+        // Alone it becomes durable too.
+        runtime.block_on(log.append_soon(leaf(3, 10))).unwrap();
+        assert_eq!(log.durable_size(), 2 + 2 * ROUNDS as u64);
+        log.close().unwrap();
+    }
+
+    #[test]
+    fn many_files_are_synced_before_the_checkpoint_that_needs_them() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), keys());
+        let disk = Arc::new(Recording::new(Posix));
+        let on = Arc::clone(&disk) as Arc<dyn Disk>;
+        let config = LogConfig {
+            max_batch: 4096,
+            ..config()
+        };
+        let log = LogWriter::create(on, &paths(dir.path()), ORIGIN, keys, config, now, leaf(0, 10)).unwrap();
+        append_and_integrate(&log, 7000);
+        log.close().unwrap();
+        let mut written = 0;
+        for operation in disk.operations() {
+            match operation {
+                Operation::Create { path, .. } if path.starts_with(dir.path().join("log/tile")) => {
+                    written += 1
+                }
+                Operation::SyncData {
+                    point: SyncPoint::TileFile,
+                    ..
+                } => written -= 1,
+                Operation::SyncData {
+                    point: SyncPoint::HeadFile,
+                    ..
+                } => assert_eq!(written, 0),
+                _ => {}
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ use crate::disk::{Disk, DiskError, SyncPoint};
 /// No entry waits longer for its integration to begin, unless the one before still runs.
 const MAX_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The most entries of one integration: under a load that never ends, a checkpoint comes after every so many.
+const MAX_STEP: usize = 64 * 256;
+
 /// The one that signs.
 // INVARIANT: `tree` is the tree of the head on disk, which is durable before a checkpoint of it is signed. `published` is the last checkpoint known to be durable.
 pub(crate) struct Integrator {
@@ -43,6 +46,8 @@ pub(crate) struct Integrator {
     signed_with_old_keys: bool,
     tiles: TileFolder,
     written: Vec<TileFile>,
+    /// When the last integration took its entries: those that wait after it became durable later.
+    began: Instant,
 }
 
 /// What the thread found to do.
@@ -75,6 +80,7 @@ impl Integrator {
             published: head.published,
             signed_with_old_keys: false,
             written: Vec::new(),
+            began: Instant::now(),
         }
     }
 
@@ -99,7 +105,7 @@ impl Integrator {
     /// Waits until entries have waited long enough, or somebody asks, or the journal closed.
     fn next_work(&mut self, shared: &Shared) -> Work {
         let mut progress = shared.progress();
-        let mut since: Option<Instant> = None;
+        let mut since = (!progress.pending.is_empty()).then_some(self.began);
         loop {
             if progress.stopped.is_some() {
                 return Work::Finish;
@@ -117,14 +123,17 @@ impl Integrator {
             }
             let due = since.is_some_and(|since| since.elapsed() >= self.interval);
             // After a failure for want of space, only time brings the next attempt.
-            let asked = is_awaited(&progress) || self.signed_with_old_keys;
+            let asked =
+                progress.is_awaited() || self.signed_with_old_keys || progress.pending.len() >= MAX_STEP;
             let asked = asked && progress.integration_error.is_none();
             if owed && (due || asked || progress.journal_closed) {
                 let done = self.tree.size().saturating_sub(progress.integrated);
                 let leaves = progress
                     .pending
                     .iter()
-                    .skip(usize::try_from(done).unwrap_or(usize::MAX));
+                    .skip(usize::try_from(done).unwrap_or(usize::MAX))
+                    .take(MAX_STEP);
+                self.began = Instant::now();
                 return Work::Integrate(leaves.cloned().collect());
             }
             let limit = owed.then(|| {
@@ -299,10 +308,6 @@ impl Integrator {
             .into_iter()
             .for_each(|answer| drop(answer.send(Err(error.clone()))));
     }
-}
-
-fn is_awaited(progress: &Progress) -> bool {
-    progress.waiters.iter().any(|(size, _)| *size <= progress.durable)
 }
 
 fn take_waiters(progress: &mut Progress, size: u64) -> Vec<Answer<()>> {

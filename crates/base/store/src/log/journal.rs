@@ -173,11 +173,16 @@ impl Journal {
             match self.commit(&leaves, shared) {
                 Ok(first) => {
                     let mut progress = shared.progress();
+                    let first_pending = progress.pending.is_empty();
                     progress.durable = self.next_index;
                     progress.pending_bytes += leaves.iter().map(Bytes::len).sum::<usize>();
                     progress.pending.extend(leaves);
+                    // The integrator knows of entries that wait already, and wakes when they have waited long enough.
+                    let wake = first_pending || progress.is_awaited();
                     drop(progress);
-                    shared.notify();
+                    if wake {
+                        shared.notify();
+                    }
                     (first..)
                         .zip(batch)
                         .for_each(|(index, entry)| answer(entry, Ok(index)));

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -19,6 +19,9 @@ pub(crate) const QUEUE_ENTRIES: usize = 8192;
 /// Bytes of durable entries that may wait for integration.
 const MAX_PENDING: usize = 64 * 1024 * 1024;
 
+/// How long an entry that nobody waits for stays in the queue for one that somebody waits for.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// Answers to one caller.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
 
@@ -26,13 +29,42 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
 pub(crate) struct Queued {
     pub(crate) leaf: Bytes,
     pub(crate) answer: Answer<u64>,
+    pub(crate) when: When,
     pub(crate) _slot: OwnedSemaphorePermit,
+}
+
+/// When an entry is to be durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum When {
+    /// At once.
+    Now,
+    /// With the next one that is to be durable at once, or within [`LINGER`].
+    Soon,
 }
 
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Queued>,
     closing: bool,
+    waits: Waits,
+}
+
+/// What wakes the journal. A wake-up that changes nothing would cost a system call, and often a change of threads.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Waits {
+    /// It is at work and looks by itself.
+    #[default]
+    No,
+    /// It lingers for an entry that is to be durable at once.
+    ForNow,
+    /// Any entry.
+    ForAny,
+}
+
+impl Queue {
+    fn is_urgent(&self) -> bool {
+        self.closing || self.entries.iter().any(|entry| entry.when == When::Now)
+    }
 }
 
 /// A journal segment that takes no more groups.
@@ -85,6 +117,11 @@ impl Progress {
 }
 
 impl Progress {
+    /// Whether somebody waits for entries that are durable to be integrated.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiters.iter().any(|(size, _)| *size <= self.durable)
+    }
+
     /// Whether so much waits for integration that the journal has to wait too.
     fn is_backed_up(&self) -> bool {
         self.pending_bytes > MAX_PENDING
@@ -174,9 +211,15 @@ impl Shared {
             let _ = entry.answer.send(Err(error));
             return;
         }
+        let wake = match (queue.waits, entry.when) {
+            (Waits::No, _) | (Waits::ForNow, When::Soon) => false,
+            (Waits::ForNow, When::Now) | (Waits::ForAny, _) => true,
+        };
         queue.entries.push_back(entry);
         drop(queue);
-        self.queue_changed.notify_one();
+        if wake {
+            self.queue_changed.notify_one();
+        }
     }
 
     /// Waits while too much waits for integration, unless that cannot go on: callers feel it as a slower journal.
@@ -189,15 +232,9 @@ impl Shared {
 
     /// The next entries for one commit group; `None` when closed and empty.
     pub(crate) fn take(&self, max_entries: usize, max_bytes: usize) -> Option<Vec<Queued>> {
-        let mut queue = self.queue();
-        while queue.entries.is_empty() {
-            if queue.closing {
-                return None;
-            }
-            queue = self
-                .queue_changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.await_entries();
+        if queue.entries.is_empty() {
+            return None;
         }
         let mut bytes = 0;
         let fitting = queue.entries.iter().take(max_entries).take_while(|entry| {
@@ -206,6 +243,38 @@ impl Shared {
         });
         let count = fitting.count().max(1);
         Some(queue.entries.drain(..count).collect())
+    }
+
+    /// Waits for entries; there are none only when the queue is closed.
+    fn await_entries(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue();
+        let mut lingers = Some(Instant::now() + LINGER);
+        while !queue.is_urgent() {
+            let left = lingers.map(|until| until.saturating_duration_since(Instant::now()));
+            queue = match (left, queue.entries.is_empty()) {
+                (Some(Duration::ZERO), false) => break,
+                (Some(Duration::ZERO), true) => {
+                    lingers = None;
+                    queue
+                }
+                (Some(left), _) => {
+                    queue.waits = Waits::ForNow;
+                    let waited = self.queue_changed.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                (None, false) => {
+                    lingers = Some(Instant::now() + LINGER);
+                    queue
+                }
+                (None, true) => {
+                    queue.waits = Waits::ForAny;
+                    let waited = self.queue_changed.wait(queue);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+            queue.waits = Waits::No;
+        }
+        queue
     }
 
     /// No entry is accepted any more; those queued are still written.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
+    thread,
 };
 
 use bytes::Bytes;
@@ -17,13 +18,17 @@ use super::{
     head::TreeHead,
     source::FolderSource,
 };
-use crate::disk::{Disk, DiskError, EntryKind, SyncPoint};
+use crate::disk::{Disk, DiskError, DiskFile, EntryKind, SyncPoint};
 
 /// More folders than the edge of any tree has.
 const MAX_REMEMBERED: usize = 4096;
 
 /// Files that are open at the same time.
 const MAX_OPEN: usize = 128;
+
+/// Files that are synced one after the other. More are divided among threads: a file system that commits the syncs of
+/// several files together does so only for those that wait at the same time.
+const SYNCS_IN_TURN: usize = 8;
 
 /// A file of the layout, by its path, and its whole content.
 pub(crate) type TileFile = (String, Vec<u8>);
@@ -137,9 +142,7 @@ impl TileFolder {
                 folders.insert(parent(&path).to_owned());
             }
             // Written first, synced then: a file system commits the names of all of them with the first.
-            for file in &open {
-                disk.sync_data(file, SyncPoint::TileFile)?;
-            }
+            sync_all(disk, &open)?;
         }
         for folder in &folders {
             disk.sync_dir(folder, SyncPoint::TileDir)?;
@@ -197,6 +200,38 @@ impl TileFolder {
         }
         Ok(freed)
     }
+}
+
+/// Syncs files, many of them at the same time.
+fn sync_all(disk: &dyn Disk, files: &[DiskFile]) -> Result<(), DiskError> {
+    let sync = |files: &[DiskFile]| {
+        files
+            .iter()
+            .try_for_each(|file| disk.sync_data(file, SyncPoint::TileFile))
+    };
+    thread::scope(|scope| {
+        let mut shares = files.chunks(SYNCS_IN_TURN);
+        let own = shares.next().unwrap_or_default();
+        let syncing: Vec<_> = shares
+            .map(|share| {
+                (
+                    share,
+                    thread::Builder::new().spawn_scoped(scope, move || sync(share)),
+                )
+            })
+            .collect();
+        let mut result = sync(own);
+        for (share, thread) in syncing {
+            let synced = match thread {
+                Ok(thread) => thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => sync(share),
+            };
+            result = result.and(synced);
+        }
+        result
+    })
 }
 
 /// Removes every partial file that a tree of `size` entries does not have: those whose removal was not durable, and

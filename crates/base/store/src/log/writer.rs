@@ -20,7 +20,7 @@ use super::{
     head::Head,
     open::{Opened, Opening, check_layout, prepare},
     prune::{PruneError, Retention, prune},
-    shared::{Queued, Shared},
+    shared::{Queued, Shared, When},
     source::FolderSource,
 };
 use crate::disk::Disk;
@@ -175,7 +175,7 @@ impl LogWriter {
             .map_err(|_| AppendError::Overloaded)
             .and_then(|slot| self.admit(&leaf).map(|()| slot))
         {
-            Ok(slot) => self.push(leaf, answer, slot),
+            Ok(slot) => self.push(leaf, When::Now, answer, slot),
             Err(error) => drop(answer.send(Err(error))),
         }
         receiver
@@ -183,11 +183,21 @@ impl LogWriter {
 
     /// Appends an entry once the queue has room, and waits until it is durable. Returns its index.
     pub async fn append_waiting(&self, leaf: Vec<u8>) -> Result<u64, AppendError> {
+        self.append_when(When::Now, leaf).await
+    }
+
+    /// Like [`LogWriter::append_waiting`], for an entry that nobody waits for: it shares the sync of one that somebody
+    /// waits for, or has its own within milliseconds.
+    pub async fn append_soon(&self, leaf: Vec<u8>) -> Result<u64, AppendError> {
+        self.append_when(When::Soon, leaf).await
+    }
+
+    async fn append_when(&self, when: When, leaf: Vec<u8>) -> Result<u64, AppendError> {
         let slot = Arc::clone(self.inner.shared.slots()).acquire_owned().await;
         let slot = slot.map_err(|_| AppendError::Closed)?;
         self.admit(&leaf)?;
         let (answer, receiver) = oneshot::channel();
-        self.push(leaf, answer, slot);
+        self.push(leaf, when, answer, slot);
         receiver.await.unwrap_or(Err(AppendError::Closed))
     }
 
@@ -205,12 +215,14 @@ impl LogWriter {
     fn push(
         &self,
         leaf: Vec<u8>,
+        when: When,
         answer: oneshot::Sender<Result<u64, AppendError>>,
         slot: OwnedSemaphorePermit,
     ) {
         self.inner.shared.push(Queued {
             leaf: Bytes::from(leaf),
             answer,
+            when,
             _slot: slot,
         });
     }
