@@ -20,6 +20,7 @@ mod proto;
 mod rewrite;
 mod session;
 mod tensor;
+mod threads;
 mod weight;
 mod wire;
 
@@ -31,4 +32,5 @@ pub use {
     limits::Limits,
     session::{EngineChoice, Session},
     tensor::{DataType, Dim, Labels, ShapeMismatch, Signature, Tensor, TensorData, TensorSpec},
+    threads::Threads,
 };

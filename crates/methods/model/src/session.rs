@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     error::{LoadError, RunError},
     graph::Graph,
     tensor::{Dim, Labels, Signature, Tensor, TensorData, TensorSpec},
+    threads::Threads,
 };
 
 /// Which engine runs a graph.
@@ -49,6 +51,8 @@ pub struct Session {
     signature: Signature,
     decoded: BTreeMap<String, Labels>,
     engine: Engine,
+    thread_count: usize,
+    threads: OnceLock<Threads>,
 }
 
 #[derive(Debug)]
@@ -79,9 +83,7 @@ impl Session {
         };
         let decoded = graph.decoded.clone();
         let engine = match engine {
-            EngineChoice::Rten => {
-                Engine::Rten(Box::new(guarded("rten", move || Rten::load(graph, threads))?))
-            }
+            EngineChoice::Rten => Engine::Rten(Box::new(guarded("rten", move || Rten::load(graph))?)),
             EngineChoice::OnnxRuntime { library } => {
                 let runtime = guarded("ONNX Runtime", move || OnnxRuntime::load(graph, library, threads))?;
                 Engine::OnnxRuntime(Box::new(runtime))
@@ -91,6 +93,8 @@ impl Session {
             signature,
             decoded,
             engine,
+            thread_count: threads,
+            threads: OnceLock::new(),
         })
     }
 
@@ -99,12 +103,25 @@ impl Session {
         &self.signature
     }
 
-    /// Runs the model once. Every input must be given; every output is returned, in the model's order.
+    /// Runs the model once, on threads of the session's own. Every input must be given; every output is returned, in
+    /// the model's order.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, RunError> {
+        self.run_on(
+            inputs,
+            self.threads.get_or_init(|| Threads::new(self.thread_count)),
+        )
+    }
+
+    /// Like [`Session::run`], on threads that the caller lends.
+    pub fn run_on(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        threads: &Threads,
+    ) -> Result<Vec<(String, Tensor)>, RunError> {
         let inputs = self.in_order(inputs)?;
         let name = self.engine_name();
         let run = || match &self.engine {
-            Engine::Rten(engine) => engine.run(&self.signature, inputs),
+            Engine::Rten(engine) => engine.run(&self.signature, inputs, threads),
             Engine::OnnxRuntime(engine) => engine.run(&self.signature, inputs),
         };
         let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {

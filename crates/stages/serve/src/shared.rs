@@ -75,7 +75,12 @@ impl Shared {
         let (limits, bodies) = (&snapshot.config.limits, &snapshot.config.bodies);
         Self {
             recorder: Recorder::new(keeper.clone(), trackers.outcomes.clone()),
-            pool: Pool::new(limits.worker_count(), limits.max_queued, trackers.engine.clone()),
+            pool: Pool::new(
+                limits.worker_count(),
+                limits.max_queued,
+                snapshot.config.engine.threads,
+                trackers.engine.clone(),
+            ),
             places: Shares::new(limits.share_count()),
             memory: BodyMemory::new(bodies.max_bytes_in_all.get(), bodies.share_bytes()),
             merged: Arc::default(),

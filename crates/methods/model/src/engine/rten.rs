@@ -5,14 +5,13 @@
 
 mod gaps;
 
-use std::sync::Arc;
-
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
+use rten::{Model, ModelOptions, NodeId, RunOptions, Value, ValueOrView};
 
 use crate::{
     error::{LoadError, RunError},
     graph::Graph,
     tensor::{DataType, Signature, Tensor, TensorData, TensorSpec},
+    threads::Threads,
     weight::Weight,
 };
 
@@ -23,14 +22,13 @@ pub(crate) struct Rten {
     model: Model,
     inputs: Vec<NodeId>,
     outputs: Vec<NodeId>,
-    threads: Arc<ThreadPool>,
 }
 
 impl Rten {
     /// The version in the workspace's manifest.
     pub(crate) const VERSION: &str = "0.27";
 
-    pub(crate) fn load(mut graph: Graph, threads: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(mut graph: Graph) -> Result<Self, LoadError> {
         for spec in graph.inputs.iter().chain(&graph.outputs) {
             supported(&spec.name, spec.data_type, graph.decoded.contains_key(&spec.name))?;
         }
@@ -61,12 +59,16 @@ impl Rten {
         Ok(Self {
             inputs: ids(inputs)?,
             outputs: ids(outputs)?,
-            threads: Arc::new(ThreadPool::with_num_threads(threads)),
             model,
         })
     }
 
-    pub(crate) fn run(&self, signature: &Signature, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
+    pub(crate) fn run(
+        &self,
+        signature: &Signature,
+        inputs: Vec<Tensor>,
+        threads: &Threads,
+    ) -> Result<Vec<Tensor>, RunError> {
         let inputs = inputs
             .into_iter()
             .zip(&signature.inputs)
@@ -74,7 +76,7 @@ impl Rten {
             .map(|((tensor, spec), id)| Ok((*id, ValueOrView::Value(value(tensor, spec)?))))
             .collect::<Result<Vec<_>, RunError>>()?;
         let mut options = RunOptions::default();
-        options.thread_pool = Some(self.threads.clone());
+        options.thread_pool = Some(threads.pool().clone());
         let outputs = self
             .model
             .run(inputs, &self.outputs, Some(options))

@@ -113,7 +113,7 @@ impl Recorder {
                     .with("output_policy", output)
                     .with("output_control", Control::OutputShaping.name());
             }
-            if let Err(error) = keeper.append(record).await {
+            if let Err(error) = keeper.append_soon(record).await {
                 tracing::error!(phase = "record", %error, "an outcome could not be recorded");
             }
             drop(permit);
