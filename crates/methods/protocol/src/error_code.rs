@@ -24,6 +24,10 @@ pub enum ErrorCode {
     Timeout,
     /// The body is larger than allowed.
     BodyTooLarge,
+    /// The path is longer than allowed.
+    UriTooLong,
+    /// The request's head is larger than allowed.
+    HeadTooLarge,
     /// The body is in a form or an encoding that is not served.
     UnsupportedMedia,
     /// Too many requests in a short time.
@@ -53,9 +57,11 @@ impl ErrorCode {
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::BodyTooLarge,
+        Self::UriTooLong,
         Self::UnsupportedMedia,
         Self::RateLimited,
         Self::BudgetSpent,
+        Self::HeadTooLarge,
         Self::Internal,
         Self::UpstreamFailed,
         Self::Unavailable,
@@ -73,6 +79,8 @@ impl ErrorCode {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Timeout => "timeout",
             Self::BodyTooLarge => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadTooLarge => "head_too_large",
             Self::UnsupportedMedia => "unsupported_media",
             Self::RateLimited => "rate_limited",
             Self::BudgetSpent => "budget_spent",
@@ -95,6 +103,8 @@ impl ErrorCode {
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
             Self::BodyTooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::HeadTooLarge => 431,
             Self::UnsupportedMedia => 415,
             Self::RateLimited | Self::BudgetSpent => 429,
             Self::Internal => 500,
@@ -115,6 +125,8 @@ impl ErrorCode {
             Self::MethodNotAllowed => "The path is served, but not with this method.",
             Self::Timeout => "The request's head or body did not arrive in time.",
             Self::BodyTooLarge => "The body is larger than the configured bound.",
+            Self::UriTooLong => "The path is longer than any that is served.",
+            Self::HeadTooLarge => "The request's head has more bytes or fields than the configured bound.",
             Self::UnsupportedMedia => "The body's content type or content encoding is not served.",
             Self::RateLimited => "Requests came faster than the limit of the principal or the model.",
             Self::BudgetSpent => "The day's budget of the principal or the model is spent.",
@@ -139,6 +151,8 @@ impl ErrorCode {
             Self::MethodNotAllowed => "Use the method that the `Allow` header names.",
             Self::Timeout => "Send the whole request without pauses; then try again.",
             Self::BodyTooLarge => "Send fewer rows in one request.",
+            Self::UriTooLong => "Check the URL.",
+            Self::HeadTooLarge => "Send fewer and shorter header fields.",
             Self::UnsupportedMedia => "Send `application/json` without a content encoding.",
             Self::RateLimited => "Wait for the seconds that `Retry-After` names.",
             Self::BudgetSpent => {

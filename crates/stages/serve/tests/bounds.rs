@@ -137,10 +137,13 @@ async fn what_is_not_http_is_answered_and_counted() {
     let house = House::new().await;
     let running = house.serve(json!({})).await;
     let long = format!("GET / HTTP/1.1\r\nhost: g\r\nx: {}\r\n\r\n", "a".repeat(20_000));
-    for (text, status) in [
-        ("GET /\u{1} HTTP/1.1\r\n\r\n", 400),
-        ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
-        (long.as_str(), 431),
+    let after_an_answer = "GET /livez HTTP/1.1\r\nhost: g\r\n\r\nGET /\u{1} HTTP/1.1\r\n\r\n";
+    for (text, status, code) in [
+        ("GET /\u{1} HTTP/1.1\r\n\r\n", 400, "invalid_request"),
+        ("\u{16}\u{3}\u{1}\r\n\r\n", 400, "invalid_request"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "invalid_request"),
+        (after_an_answer, 400, "invalid_request"),
+        (long.as_str(), 431, "head_too_large"),
     ] {
         let mut stream = running
             .client
@@ -151,7 +154,16 @@ async fn what_is_not_http_is_answered_and_counted() {
         let mut reply = Vec::new();
         let _ = stream.read_to_end(&mut reply).await;
         let reply = String::from_utf8_lossy(&reply);
-        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+        let refusal = match reply.split_once("{\"live\":true}") {
+            Some((_, refusal)) => refusal,
+            None => &reply,
+        };
+        let (head, body) = refusal.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], code);
+        let id = format!("x-request-id: {}", body["request_id"].as_str().unwrap());
+        assert!(head.contains(&id) && head.contains("connection: close"), "{head}");
     }
     running.stop().await;
     let merged = house.records(Event::RequestsRefused).await;
@@ -159,5 +171,5 @@ async fn what_is_not_http_is_answered_and_counted() {
         matches!(
         &record.decision, Some(Decision::Refused { code, .. }) if code == "malformed_http")
     });
-    assert_eq!(malformed.unwrap().details["count"], 3);
+    assert_eq!(malformed.unwrap().details["count"], 5);
 }

@@ -6,6 +6,7 @@
 
 mod activity;
 mod body;
+mod by_hand;
 mod connection;
 mod doors;
 mod unread;

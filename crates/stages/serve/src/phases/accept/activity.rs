@@ -1,7 +1,7 @@
 //! What a connection is doing: answering, reading a head, or nothing, and since when.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ const NONE: u64 = u64::MAX;
 pub(crate) struct Activity {
     origin: Instant,
     in_flight: AtomicUsize,
+    owes_answer: AtomicBool,
     idle_since_ms: AtomicU64,
     head_since_ms: AtomicU64,
 }
@@ -39,6 +40,7 @@ impl Activity {
         Self {
             origin: Instant::now(),
             in_flight: AtomicUsize::new(0),
+            owes_answer: AtomicBool::new(false),
             idle_since_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(NONE),
         }
@@ -60,7 +62,20 @@ impl Activity {
     pub(crate) fn request(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_since_ms.store(NONE, Ordering::Relaxed);
+        self.owes_answer.store(true, Ordering::Relaxed);
         InFlight(self)
+    }
+
+    /// All that was written has left.
+    pub(crate) fn flushed(&self) {
+        if !self.is_busy() {
+            self.owes_answer.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request's answer is still to be written, or being written.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.owes_answer.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_busy(&self) -> bool {

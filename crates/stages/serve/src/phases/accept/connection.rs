@@ -9,10 +9,8 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use stockade_evidence::RecordId;
-use stockade_protocol::{ErrorCode, error_body};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
@@ -20,13 +18,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     activity::{Activity, State},
+    by_hand,
     doors::{Doors, Entered},
 };
 use crate::{
-    answer::{Answer, REQUEST_ID},
+    answer::Answer,
     config::{Bodies, HTTP_DEFAULT_HEADERS, Timeouts},
     merged::{MergedRefusals, Refused},
-    phases::record,
     snapshot::Live,
     source::Source,
     watched::Watched,
@@ -78,9 +76,6 @@ enum End {
     HeadLate,
     Dropped,
 }
-
-/// The socket as hyper reads it.
-type Io<S> = TokioIo<Watched<S>>;
 
 impl<H: Handler> Connections<H> {
     /// Accepts until told to stop.
@@ -145,22 +140,20 @@ impl<H: Handler> Connections<H> {
         if bodies.max_headers.get() != HTTP_DEFAULT_HEADERS {
             builder.max_headers(bodies.max_headers.get());
         }
-        let mut connection =
-            builder.serve_connection(watched(socket, &activity), self.service(source, activity.clone()));
+        let watched = TokioIo::new(Watched::http1(socket, activity.clone()));
+        let mut connection = builder.serve_connection(watched, self.service(source, activity.clone()));
         let (head, idle) = (timeouts.header_ms.get(), timeouts.idle_ms.get());
         let end = self
             .watch(Pin::new(&mut connection), &activity, Some(head), idle)
             .await;
-        match end {
-            End::Closed | End::Dropped => {}
-            // The HTTP layer has answered 400, 414 or 431 and closed.
-            End::Malformed => self.refused("malformed_http", source),
-            End::HeadLate => {
-                self.refused("slow_head", source);
-                let socket = connection.into_parts().io.into_inner();
-                let _ = tokio::time::timeout(GOODBYE, say_timeout(socket)).await;
-            }
-        }
+        let (socket, status) = connection.into_parts().io.into_inner().into_parts();
+        let (reason, refusal) = match end {
+            End::Closed | End::Dropped => return,
+            End::Malformed => ("malformed_http", by_hand::unreadable(status)),
+            End::HeadLate => ("slow_head", by_hand::late()),
+        };
+        self.refused(reason, source);
+        let _ = tokio::time::timeout(GOODBYE, by_hand::answer(socket, &refusal)).await;
     }
 
     async fn http2<S>(&self, socket: S, source: Source, timeouts: &Timeouts, bodies: &Bodies, streams: u32)
@@ -176,8 +169,8 @@ impl<H: Handler> Connections<H> {
             .max_header_list_size(bodies.max_head_bytes.into())
             .keep_alive_interval(idle)
             .keep_alive_timeout(GOODBYE);
-        let connection =
-            builder.serve_connection(watched(socket, &activity), self.service(source, activity.clone()));
+        let watched = TokioIo::new(Watched::http2(socket, activity.clone()));
+        let connection = builder.serve_connection(watched, self.service(source, activity.clone()));
         let connection = std::pin::pin!(connection);
         self.watch(connection, &activity, None, idle).await;
     }
@@ -248,30 +241,8 @@ impl<H: Handler> Connections<H> {
     }
 }
 
-fn watched<S>(socket: S, activity: &Arc<Activity>) -> Io<S> {
-    TokioIo::new(Watched::new(socket, activity.clone()))
-}
-
 fn head_bytes(bodies: &Bodies) -> usize {
     usize::try_from(u32::from(bodies.max_head_bytes)).unwrap_or(usize::MAX)
-}
-
-/// RFC 9110 section 15.5.9, by hand: no head came, so there is no request for the HTTP layer to answer.
-async fn say_timeout<S: AsyncWrite + Unpin>(mut socket: S) {
-    let id = record::fresh_id().unwrap_or(RecordId::new([0; 16])).to_string();
-    let body = error_body(
-        ErrorCode::Timeout,
-        "the request's head did not arrive in time",
-        &id,
-    );
-    let head = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n{REQUEST_ID}: {id}\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    if socket.write_all(head.as_bytes()).await.is_ok() && socket.write_all(&body).await.is_ok() {
-        let _ = socket.shutdown().await;
-    }
 }
 
 /// Runs the tasks of HTTP/2 streams where the drain waits for them.
