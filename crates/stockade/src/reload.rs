@@ -22,12 +22,13 @@ use crate::{
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks once a second, and at SIGHUP, until `shutdown`.
+/// Looks once a second, and at SIGHUP, until `shutdown`. `started` is what the log was opened with.
 pub(crate) async fn watch(
     global: &Global,
     listen: &Listen,
     gateway: &Gateway,
     handle: &Handle,
+    started: &stockade_store::Config,
     shutdown: CancellationToken,
 ) {
     let mut hangup = signal(SignalKind::hangup()).ok();
@@ -49,7 +50,7 @@ pub(crate) async fn watch(
             continue;
         }
         seen = now;
-        let result = match parts(global, listen, handle).await {
+        let result = match parts(global, listen, handle, started).await {
             Ok(parts) => gateway.reload(parts).await.map_err(|error| error.to_string()),
             Err(failure) => {
                 let reason = failure.to_string();
@@ -64,7 +65,12 @@ pub(crate) async fn watch(
     }
 }
 
-async fn parts(global: &Global, listen: &Listen, handle: &Handle) -> Result<Reload, Failure> {
+async fn parts(
+    global: &Global,
+    listen: &Listen,
+    handle: &Handle,
+    started: &stockade_store::Config,
+) -> Result<Reload, Failure> {
     let project = Project::find(global, &listen.settings())?;
     let policies = project::read_policies(project.path())?;
     let models = models::load(&project, handle).await?;
@@ -72,7 +78,27 @@ async fn parts(global: &Global, listen: &Listen, handle: &Handle) -> Result<Relo
         config: project.loaded.root.gateway(),
         policies,
         models,
+        needs_restart: changed(started, &project.loaded.root.evidence),
     })
+}
+
+/// Which settings of `[evidence]` differ from those that the log was opened with. Retention binds each `log prune`.
+fn changed(started: &stockade_store::Config, now: &stockade_store::Config) -> Vec<&'static str> {
+    let settings = [
+        (
+            "evidence.integrate_every_ms",
+            started.integrate_every_ms != now.integrate_every_ms,
+        ),
+        (
+            "evidence.disk_budget_bytes",
+            started.disk_budget_bytes != now.disk_budget_bytes,
+        ),
+        ("evidence.anchor", started.anchor != now.anchor),
+    ];
+    settings
+        .into_iter()
+        .filter_map(|(name, changed)| changed.then_some(name))
+        .collect()
 }
 
 /// Names, sizes and times of the files that matter.

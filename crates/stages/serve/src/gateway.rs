@@ -4,7 +4,9 @@
 //! from serving.
 
 mod background;
+mod engine;
 mod error;
+mod fixed;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -73,7 +75,8 @@ pub struct Bound {
     pub admin_url: String,
 }
 
-/// What a reload brings. All of it takes effect, or nothing.
+/// What a reload brings. All of it takes effect, or nothing; settings that bind at start keep their values, and the
+/// record of the reload names them.
 #[derive(Clone, Debug)]
 pub struct Reload {
     /// The new configuration.
@@ -82,6 +85,8 @@ pub struct Reload {
     pub policies: PolicySet,
     /// The models that the configuration names, loaded.
     pub models: ModelSet,
+    /// Changed settings outside the gateway that bind at start.
+    pub needs_restart: Vec<&'static str>,
 }
 
 impl Gateway {
@@ -117,12 +122,16 @@ impl Gateway {
             .models()
             .map(|model| format!("{}@{}", model.name(), model.version()))
             .collect();
+        let engine = engine::describe(&live).await?;
         let fill = |record: Record| {
             record
                 .with("gateway_url", gateway_url.as_str())
                 .with("admin_url", admin_url.as_str())
                 .with("dangerous_plaintext", config.dangerous_plaintext)
                 .with("models", models)
+                .with("engine", engine.name)
+                .with("engine_version", engine.version)
+                .with("engine_library", engine.library)
                 .with("policies", shared.access.policies().digest().to_string())
                 .with("config", config_digest(config).to_string())
         };
@@ -176,19 +185,25 @@ impl Gateway {
             config,
             policies,
             models,
+            mut needs_restart,
         } = reload;
-        let snapshot = match self.prepare(config, &models) {
+        let shared = &self.0.shared;
+        let snapshot = match fixed::prepare(&shared.live.load().config, config, &models, &mut needs_restart) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.refuse_reload(&error.to_string()).await;
-                return Err(error);
+                return Err(error.into());
             }
         };
-        let shared = &self.0.shared;
+        if !needs_restart.is_empty() {
+            let settings = needs_restart.join(", ");
+            tracing::warn!(settings, "changed settings bind at start; restart to change them");
+        }
         let fill = |record: Record| {
             record
                 .with("policies", policies.digest().to_string())
                 .with("config", config_digest(&snapshot.config).to_string())
+                .with("needs_restart", needs_restart)
         };
         let subject = Subject::new(SubjectKind::Configuration, "serve");
         shared
@@ -223,49 +238,6 @@ impl Gateway {
         let subject = Subject::new(SubjectKind::Configuration, "serve");
         // Nothing changes either way; the warning above stays when the log takes no record.
         let _ = shared.recorder.system(Event::ConfigRefused, subject, fill).await;
-    }
-
-    fn prepare(&self, config: Config, models: &ModelSet) -> Result<Snapshot, ReloadError> {
-        let live = self.0.shared.live.load();
-        let old = &live.config;
-        let fixed = [
-            ("listen", old.listen != config.listen),
-            ("admin_listen", old.admin_listen != config.admin_listen),
-            ("hosts", old.hosts != config.hosts),
-            (
-                "dangerous_plaintext",
-                old.dangerous_plaintext != config.dangerous_plaintext,
-            ),
-            (
-                "limits.max_connections",
-                old.limits.max_connections != config.limits.max_connections,
-            ),
-            (
-                "limits.max_connections_per_source",
-                old.limits.max_connections_per_source != config.limits.max_connections_per_source,
-            ),
-            ("limits.workers", old.limits.workers != config.limits.workers),
-            (
-                "limits.max_queued",
-                old.limits.max_queued != config.limits.max_queued,
-            ),
-            (
-                "limits.max_concurrent_per_principal",
-                old.limits.max_concurrent_per_principal != config.limits.max_concurrent_per_principal,
-            ),
-            (
-                "bodies.max_bytes_per_principal",
-                old.bodies.share_bytes() != config.bodies.share_bytes(),
-            ),
-            (
-                "bodies.max_bytes_in_all",
-                old.bodies.max_bytes_in_all != config.bodies.max_bytes_in_all,
-            ),
-        ];
-        if let Some((setting, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
-            return Err(ReloadError::NeedsRestart { setting });
-        }
-        Ok(Snapshot::new(config, models)?)
     }
 
     fn open(
@@ -334,6 +306,7 @@ impl Gateway {
             tracing::warn!("requests were still in flight when the drain's time was over");
             let _ = timeout(LAST_WORDS, trackers.requests.wait()).await;
         }
+        shared.pool.close();
         for tracker in [&trackers.engine, &trackers.outcomes] {
             tracker.close();
             let _ = timeout(LAST_WORDS, tracker.wait()).await;

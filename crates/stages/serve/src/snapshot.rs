@@ -62,6 +62,13 @@ pub enum ConfigError {
     Model(#[from] ModelError),
 }
 
+impl Config {
+    /// Whether it can be served with these models: what a start or a reload would refuse.
+    pub fn check(&self, models: &ModelSet) -> Result<(), ConfigError> {
+        Snapshot::new(self.clone(), models).map(drop)
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(config: Config, models: &ModelSet) -> Result<Self, ConfigError> {
         if config.dangerous_plaintext && !config.listen.ip().is_loopback() {

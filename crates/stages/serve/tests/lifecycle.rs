@@ -144,6 +144,7 @@ fn change(over: serde_json::Value, policies: PolicySet) -> Reload {
         config,
         policies,
         models,
+        needs_restart: vec!["evidence.anchor"],
     }
 }
 
@@ -183,6 +184,29 @@ async fn a_reload_takes_effect_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_names_what_needs_a_restart() {
+    let house = House::new().await;
+    let key = house.enrol("a", &["client"]).await;
+    let running = house.serve(json!({})).await;
+    let changed = json!({"listen": "127.0.0.2:0", "limits": {"max_queued": 7}, "engine": {"threads": 2}});
+    running
+        .gateway
+        .reload(change(changed, forbidding()))
+        .await
+        .unwrap();
+    assert_eq!(
+        running.client.infer(&key, &seven()).await.status,
+        404,
+        "all else is in force"
+    );
+    running.stop().await;
+    assert_eq!(
+        house.records(Event::ConfigReloaded).await[0].details["needs_restart"],
+        json!(["evidence.anchor", "listen", "engine.threads", "limits.max_queued"])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_reload_keeps_everything_and_says_why() {
     let house = House::new().await;
     let key = house.enrol("a", &["client"]).await;
@@ -194,13 +218,14 @@ async fn a_bad_reload_keeps_everything_and_says_why() {
         matches!(refused, Err(ReloadError::Config(ConfigError::Model(_)))),
         "{refused:?}"
     );
-    let refused = running
-        .gateway
-        .reload(change(json!({"listen": "127.0.0.2:0"}), forbidding()))
-        .await;
+    let plaintext = json!({"listen": "0.0.0.0:0", "dangerous_plaintext": true});
+    let refused = running.gateway.reload(change(plaintext, forbidding())).await;
     assert!(
-        matches!(refused, Err(ReloadError::NeedsRestart { setting: "listen" })),
-        "{refused:?}"
+        matches!(
+            refused,
+            Err(ReloadError::Config(ConfigError::PlaintextBeyondLoopback { .. }))
+        ),
+        "what a restart would refuse: {refused:?}"
     );
     running
         .gateway
@@ -261,6 +286,9 @@ async fn start_and_stop_are_in_the_log() {
     let running = house.serve(json!({})).await;
     running.stop().await;
     let started = house.records(Event::GatewayStarted).await;
+    assert_eq!(started[0].details["engine"], "rten");
+    assert!(started[0].details["engine_version"].is_string());
+    assert!(started[0].details["engine_library"].is_null());
     assert_eq!(started[0].details["models"], json!(["digits@1"]));
     assert!(
         started[0].details["policies"]

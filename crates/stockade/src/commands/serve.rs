@@ -131,7 +131,14 @@ pub(crate) async fn serve(
 
     let shutdown = tokio_util::sync::CancellationToken::new();
     let control = keeper.serve_control(shutdown.clone().cancelled_owned());
-    let reloading = reload::watch(global, &arguments.listen, &gateway, &handle, shutdown.clone());
+    let reloading = reload::watch(
+        global,
+        &arguments.listen,
+        &gateway,
+        &handle,
+        &project.loaded.root.evidence,
+        shutdown.clone(),
+    );
     let stop = async {
         let asked = wait_for_signal().await;
         shutdown.cancel();

@@ -1,6 +1,6 @@
 //! Why the gateway did not start, reload or end as asked.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use stockade_store::OpenError;
 
@@ -23,6 +23,14 @@ pub enum BindError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The engine's library could not be read for its digest.
+    #[error("the engine's library `{}` cannot be read", path.display())]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The start could not be recorded.
     #[error("the start cannot be recorded, so nothing is served")]
     Unrecorded,
@@ -34,12 +42,6 @@ pub enum ReloadError {
     /// The configuration cannot be served.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A setting that binds at start has changed.
-    #[error("`{setting}` binds at start\nhint: restart to change it")]
-    NeedsRestart {
-        /// The setting.
-        setting: &'static str,
-    },
     /// The reload could not be recorded.
     #[error("the reload cannot be recorded, so it does not take effect")]
     Unrecorded,

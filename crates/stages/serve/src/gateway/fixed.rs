@@ -1,0 +1,78 @@
+//! Settings that bind at start: a reload keeps their values and says which of them it found changed.
+
+use crate::{
+    config::Config,
+    models::ModelSet,
+    snapshot::{ConfigError, Snapshot},
+};
+
+/// The snapshot of `new` with the values of `old` where only a restart changes them; their names go to `changed`.
+/// What a restart would refuse is refused now.
+pub(super) fn prepare(
+    old: &Config,
+    mut new: Config,
+    models: &ModelSet,
+    changed: &mut Vec<&'static str>,
+) -> Result<Snapshot, ConfigError> {
+    new.check(models)?;
+    let mut note = |name, is_changed| {
+        if is_changed {
+            changed.push(name);
+        }
+    };
+    note("listen", keep(&old.listen, &mut new.listen));
+    note("admin_listen", keep(&old.admin_listen, &mut new.admin_listen));
+    note("hosts", keep(&old.hosts, &mut new.hosts));
+    note(
+        "dangerous_plaintext",
+        keep(&old.dangerous_plaintext, &mut new.dangerous_plaintext),
+    );
+    note(
+        "engine.threads",
+        keep(&old.engine.threads, &mut new.engine.threads),
+    );
+    let (before, after) = (&old.limits, &mut new.limits);
+    note(
+        "limits.max_connections",
+        keep(&before.max_connections, &mut after.max_connections),
+    );
+    note(
+        "limits.max_connections_per_source",
+        keep(
+            &before.max_connections_per_source,
+            &mut after.max_connections_per_source,
+        ),
+    );
+    note("limits.workers", keep(&before.workers, &mut after.workers));
+    note(
+        "limits.max_queued",
+        keep(&before.max_queued, &mut after.max_queued),
+    );
+    note(
+        "limits.max_concurrent_per_principal",
+        keep(
+            &before.max_concurrent_per_principal,
+            &mut after.max_concurrent_per_principal,
+        ),
+    );
+    let (before, after) = (&old.bodies, &mut new.bodies);
+    note(
+        "bodies.max_bytes_per_principal",
+        keep(
+            &before.max_bytes_per_principal,
+            &mut after.max_bytes_per_principal,
+        ),
+    );
+    note(
+        "bodies.max_bytes_in_all",
+        keep(&before.max_bytes_in_all, &mut after.max_bytes_in_all),
+    );
+    Snapshot::new(new, models)
+}
+
+/// Puts the old value back; says whether there was another.
+fn keep<T: Clone + PartialEq>(old: &T, new: &mut T) -> bool {
+    let changed = *old != *new;
+    new.clone_from(old);
+    changed
+}
