@@ -5,6 +5,7 @@
 //! its own: one 4 KiB write into space that was allocated before.
 
 use std::{
+    collections::VecDeque,
     env,
     error::Error,
     fs::File,
@@ -61,6 +62,25 @@ fn open(folder: &Path, keys: &LogKeys) -> Result<LogWriter, Failure> {
     )?)
 }
 
+/// The longest time, until `end`, from durable to integrated. Seen every 5 ms.
+fn longest_wait(log: &LogWriter, end: Instant) -> Duration {
+    let (mut durable, mut longest) = (VecDeque::new(), Duration::ZERO);
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+        durable.push_back((Instant::now(), log.durable_size()));
+        let integrated = log.integrated_size();
+        while durable.front().is_some_and(|(_, size)| *size <= integrated) {
+            if let Some((since, _)) = durable.pop_front() {
+                longest = longest.max(since.elapsed());
+            }
+        }
+    }
+    let waiting = durable
+        .front()
+        .map_or(Duration::ZERO, |(since, _)| since.elapsed());
+    longest.max(waiting)
+}
+
 /// Durable appends in a second, each appender waiting for its answer before it sends the next.
 fn throughput(folder: &Path, keys: &LogKeys) -> Result<(), Failure> {
     let log = open(folder, keys)?;
@@ -79,8 +99,12 @@ fn throughput(folder: &Path, keys: &LogKeys) -> Result<(), Failure> {
         let threads: Vec<_> = (0..APPENDERS as u64)
             .map(|worker| scope.spawn(move || append(worker)))
             .collect();
-        thread::sleep(Duration::from_secs(SECONDS));
+        let waited = longest_wait(&log, start + Duration::from_secs(SECONDS));
         stop.store(true, Ordering::Relaxed);
+        println!(
+            "an entry came under a checkpoint at most {:.0} ms after it was durable",
+            waited.as_secs_f64() * 1e3
+        );
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("an appender died".into())))
