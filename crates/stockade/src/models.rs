@@ -25,6 +25,12 @@ pub(crate) async fn load(project: &Project, handle: &Handle) -> Result<ModelSet,
     ModelSet::new(models).exit(Exit::Usage)
 }
 
+/// Opens the configured models and joins them with their configuration, and serves nothing.
+pub(crate) async fn check(project: &Project, handle: &Handle) -> Result<(), Failure> {
+    let models = load(project, handle).await?;
+    project.loaded.root.gateway().check(&models).exit(Exit::Usage)
+}
+
 async fn load_one(
     project: &Project,
     handle: &Handle,

@@ -73,6 +73,7 @@ async fn parts(
 ) -> Result<Reload, Failure> {
     let project = Project::find(global, &listen.settings())?;
     let policies = project::read_policies(project.path())?;
+    config::check(project.path(), &project.loaded.root, &policies)?;
     let models = models::load(&project, handle).await?;
     Ok(Reload {
         config: project.loaded.root.gateway(),

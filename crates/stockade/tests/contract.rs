@@ -262,6 +262,47 @@ mod tests {
         assert!(!events["records"].as_array().unwrap().is_empty(), "{events}");
     }
 
+    #[test]
+    fn a_check_finds_what_would_silently_do_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Server::up(dir.path()).stop(), Some(0));
+        let config = dir.path().join("stockade.toml");
+        let good = fs::read_to_string(&config).unwrap();
+        let check = |over: &str, exit: i32, text: &str| {
+            fs::write(&config, good.clone() + over).unwrap();
+            for command in [&["config", "check"][..], &["serve"]] {
+                if exit == 0 && command == ["serve"] {
+                    continue;
+                }
+                let output = run(dir.path(), command);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(exit), "{command:?}: {said}");
+                assert!(said.contains(text), "{command:?}: {said}");
+            }
+        };
+        check("", 0, "");
+        let role = "\n[model.digits.output.clint]\ntop_k = 1\n";
+        check(role, 2, "did you mean `client`?");
+        let hidden = "\n[model.digits.output.client]\nhidden = [\"probabilitys\"]\n";
+        check(hidden, 2, "has no output `probabilitys`");
+        let absent = "\n[model.other]\nsource = \"vault:other@1\"\nenvironment = \"prod\"\n";
+        check(absent, 2, "other");
+        check(
+            "\n[evidence]\nanchor = \"/nowhere/anchor\"\n",
+            2,
+            "whose folder does not exist",
+        );
+        fs::write(&config, good).unwrap();
+        let create = ["access", "principal", "create", "a", "--role", "clint"];
+        let refused = run(dir.path(), &create);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("did you mean `client`?") && said.contains("`auditor`"),
+            "{said}"
+        );
+    }
+
     #[track_caller]
     fn until(what: &str, mut happened: impl FnMut() -> bool) {
         let started = Instant::now();

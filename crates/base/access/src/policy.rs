@@ -7,14 +7,14 @@
 mod entities;
 mod parse;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cedar_policy::{Authorizer, Decision, Response, Schema};
 use serde::Serialize;
 use stockade_evidence::Digest;
 
 pub use self::parse::PolicyError;
-use crate::{Action, Principal, Resource};
+use crate::{Action, Principal, Resource, Role};
 
 const SCHEMA: &str = include_str!("stockade.cedarschema");
 
@@ -98,6 +98,22 @@ impl PolicySet {
     pub fn defaults() -> Result<Self, PolicyError> {
         let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
         Self::parse(&DEFAULT_POLICIES.iter().map(owned).collect::<Vec<_>>())
+    }
+
+    /// The roles that mean something: those that a policy names, and the built-in ones.
+    pub fn roles(&self) -> BTreeSet<String> {
+        let named = self
+            .0
+            .policies
+            .policies()
+            .flat_map(cedar_policy::Policy::entity_literals)
+            .filter(|entity| entity.type_name().basename() == "Role")
+            .map(|entity| entity.id().unescaped().to_owned());
+        Role::BUILT_IN
+            .map(str::to_owned)
+            .into_iter()
+            .chain(named)
+            .collect()
     }
 
     /// What these policies are, whatever the order of their files.

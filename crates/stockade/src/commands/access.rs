@@ -13,7 +13,7 @@ use stockade_store::Handle;
 
 use crate::{
     cli::Global,
-    clock,
+    clock, config,
     failure::{Exit, Failing as _, Failure},
     output::{Output, columns},
     project::{self, Project},
@@ -153,6 +153,10 @@ async fn principal(
             email,
         } => {
             let actor = allowed(Action::PrincipalCreate).await?;
+            let known = project::read_policies(project.path())?.roles();
+            roles
+                .iter()
+                .try_for_each(|role| config::check_role(role.as_str(), &known, "`--role`"))?;
             let kind = match kind {
                 Kind::Person => PrincipalKind::Person,
                 Kind::Workload => PrincipalKind::Workload,

@@ -12,6 +12,7 @@ use crate::{
     failure::{Exit, Failing as _, Failure},
     models,
     output::{Output, columns},
+    project::{self, Project},
 };
 
 #[derive(Debug, Subcommand)]
@@ -28,10 +29,10 @@ pub(crate) enum Verb {
     Schema,
 }
 
-pub(crate) fn run(global: &Global, verb: &Verb, output: &Output) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &Global, verb: &Verb, output: &Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Show { origin } => show(global, *origin, output),
-        Verb::Check => check(global, output),
+        Verb::Check => check(global, output).await,
         Verb::Schema => {
             let schema = config::schema();
             output.result(&schema, || format!("{schema:#}"))?;
@@ -85,15 +86,33 @@ fn describe(origin: &Origin) -> String {
     }
 }
 
-fn check(global: &Global, output: &Output) -> Result<Exit, Failure> {
+/// Where there is state, the models are opened and joined with their configuration as at the server's start.
+async fn check(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let loaded = config::load(&global.dir, &[])?;
     for (name, model) in &loaded.root.model {
         models::source(name, model)?;
     }
-    let policies = crate::project::read_policies(&global.dir)?;
+    let policies = project::read_policies(&global.dir)?;
+    config::check(&global.dir, &loaded.root, &policies)?;
+    let models = project::exists(&global.dir);
+    if models {
+        let project = Project::find(global, &[])?;
+        let handle = project.handle().await?;
+        let checked = models::check(&project, &handle).await;
+        handle.close().await.exit(Exit::Failed)?;
+        checked?;
+    }
     let digest = policies.digest().to_string();
-    output.result(&json!({ "ok": true, "policies": digest }), || {
-        format!("configuration and policies are fine (policies {digest})")
-    })?;
+    output.result(
+        &json!({ "ok": true, "policies": digest, "models_checked": models }),
+        || {
+            let models = if models {
+                ""
+            } else {
+                "; models were not checked: there is no vault yet"
+            };
+            format!("configuration and policies are fine (policies {digest}){models}")
+        },
+    )?;
     Ok(Exit::Fine)
 }

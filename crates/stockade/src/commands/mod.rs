@@ -38,7 +38,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Log(verb) => log::run(&global, verb, output).await,
         Command::Keys(verb) => keys::run(&global, verb, output).await,
         Command::Backup(verb) => backup::run(&global, verb, output).await,
-        Command::Config(verb) => config::run(&global, &verb, output),
+        Command::Config(verb) => config::run(&global, &verb, output).await,
         Command::Doctor(arguments) => doctor::run(&global, &arguments, output).await,
         Command::Completions(arguments) => Ok(completions::run(&arguments)),
         Command::Manpages(arguments) => completions::manpages(&arguments, output),

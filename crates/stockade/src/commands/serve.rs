@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::Global,
+    config,
     failure::{Exit, Failing as _, Failure},
     models,
     output::Output,
@@ -102,6 +103,7 @@ pub(crate) async fn serve(
     }
     let handle = Handle::Local(keeper.clone());
     let policies = project::read_policies(project.path())?;
+    config::check(project.path(), &project.loaded.root, &policies)?;
     let access = Arc::new(Access::new(handle.clone(), policies).await.exit(Exit::Failed)?);
     let models = models::load(project, &handle).await?;
     let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;

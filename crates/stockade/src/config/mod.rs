@@ -1,5 +1,6 @@
 //! `stockade.toml`: the crates own their tables, this module nests them and knows who set what.
 
+mod check;
 mod error;
 mod layers;
 
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stockade_serve as gateway;
 
+pub(crate) use self::check::{check, role as check_role};
 use self::error::InvalidSetting;
 pub(crate) use self::layers::{Layers, Origin, flatten};
 use crate::failure::Failure;

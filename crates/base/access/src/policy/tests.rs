@@ -75,6 +75,17 @@ fn check_allowed(role: &str, own: Environment, of_model: Environment, expected: 
 }
 
 #[test]
+fn roles_are_those_that_policies_name_and_the_built_in() {
+    let policies = [(
+        "mine.cedar".to_owned(),
+        "permit (principal in Role::\"scorer\", action == Action::\"model.infer\", resource);".to_owned(),
+    )];
+    let roles = PolicySet::parse(&policies).unwrap().roles();
+    let expected = ["admin", "auditor", "client", "operator", "scorer"];
+    assert!(roles.iter().eq(expected), "{roles:?}");
+}
+
+#[test]
 fn each_default_role_may_do_just_this() {
     use Environment::{Dev, Prod, Test};
     check_allowed(

@@ -243,15 +243,10 @@ mod tests {
         let bytes = include_bytes!("../../../../../examples/digits/digits.onnx");
         let graph = Graph::from_onnx(bytes, &stockade_model::NoExternalData, &Limits::default()).unwrap();
         let session = Arc::new(Session::load(&graph, &EngineChoice::Rten, 1).unwrap());
-        let run = |late| {
+        let run = || {
             let slot = pool.enter(shares.of(&"a".parse().unwrap())).unwrap();
             let pixels = Tensor::new(vec![1, 64], TensorData::F32(vec![1.0; 64])).unwrap();
-            let deadline = Instant::now()
-                + if late {
-                    Duration::ZERO
-                } else {
-                    Duration::from_secs(60)
-                };
+            let deadline = Instant::now() + Duration::from_secs(60);
             pool.run(
                 session.clone(),
                 vec![("pixels".to_owned(), pixels)],
@@ -259,9 +254,8 @@ mod tests {
                 deadline,
             )
         };
-        let (first, late, last) = tokio::join!(run(false), run(true), run(false));
-        assert!(first.is_ok() && last.is_ok());
-        assert_eq!(late.unwrap_err().code, ErrorCode::UpstreamTimeout);
+        let (first, second, third) = tokio::join!(run(), run(), run());
+        assert!(first.is_ok() && second.is_ok() && third.is_ok());
         assert_eq!(tracker.len(), 1, "one worker");
         drop(pool);
         tracker.close();
