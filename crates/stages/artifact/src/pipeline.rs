@@ -14,6 +14,8 @@ use stockade_evidence::{Digest, DigestAlgorithm};
 
 const BUFFER: usize = 1 << 20;
 const BUFFERS: usize = 6;
+/// What is read at a time, so that it is hashed while it lies in the nearest cache.
+const PIECE: usize = 128 << 10;
 
 /// Either hash, in parts.
 enum Hash {
@@ -68,12 +70,11 @@ pub(crate) fn hash_and_feed(
         let reading = scope.spawn(move || {
             let (mut hash, mut length) = (Hash::new(algorithm), 0_u64);
             while let Ok(mut buffer) = free_out.recv() {
-                buffer.filled = fill(&mut source, &mut buffer.bytes)?;
+                buffer.filled = fill(&mut source, &mut buffer.bytes, &mut hash)?;
                 if buffer.filled == 0 {
                     break;
                 }
                 length = length.saturating_add(buffer.filled as u64);
-                hash.update(buffer.content());
                 if full_in.send(buffer).is_err() {
                     break;
                 }
@@ -173,13 +174,18 @@ fn free_buffers() -> io::Result<(SyncSender<Buffer>, Receiver<Buffer>)> {
     Ok((free_in, free_out))
 }
 
-/// Reads until `buf` is full or the source ends.
-fn fill(source: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+/// Reads and hashes until `buf` is full or the source ends.
+fn fill(source: &mut impl Read, buf: &mut [u8], hash: &mut Hash) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
+        let piece = rest.len().min(PIECE);
+        let (piece, _) = rest.split_at_mut(piece);
+        match source.read(piece) {
             Ok(0) => break,
-            Ok(read) => filled += read,
+            Ok(read) => {
+                hash.update(piece.get(..read).unwrap_or_default());
+                filled += read;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

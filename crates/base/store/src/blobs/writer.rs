@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 use super::{BlobError, folder::Folder, path::BlobPath};
 
 const BUFFER: usize = 1 << 20;
+/// Pieces from this size on go into a file without a copy.
+const LARGE: usize = 64 << 10;
 /// Buffers that wait for a bucket.
 const BUFFERS_WAITING: usize = 4;
 /// Parts that a bucket takes at once.
@@ -82,6 +84,16 @@ impl BlobWriter {
         Ok(())
     }
 
+    fn count(&mut self, taken: &[u8]) {
+        match &mut self.hash {
+            Hash::Sha256(hash) => hash.update(taken),
+            Hash::Blake3(hash) => hash.update(taken),
+        };
+        self.written = self
+            .written
+            .saturating_add(u64::try_from(taken.len()).unwrap_or(u64::MAX));
+    }
+
     fn finish(mut self) -> io::Result<(Target, Digest)> {
         self.flush()?;
         let digest = match self.hash {
@@ -94,16 +106,18 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() >= LARGE {
+            self.flush()?;
+            if let Target::Folder(file) = &mut self.target {
+                file.write_all(bytes)?;
+                self.count(bytes);
+                return Ok(bytes.len());
+            }
+        }
         let room = BUFFER.saturating_sub(self.buffer.len());
         let taken = bytes.get(..room).unwrap_or(bytes);
-        match &mut self.hash {
-            Hash::Sha256(hash) => hash.update(taken),
-            Hash::Blake3(hash) => hash.update(taken),
-        };
         self.buffer.extend_from_slice(taken);
-        self.written = self
-            .written
-            .saturating_add(u64::try_from(taken.len()).unwrap_or(u64::MAX));
+        self.count(taken);
         if self.buffer.len() >= BUFFER {
             self.send()?;
         }
