@@ -2,15 +2,19 @@
 //!
 //! A line `$ command` is run by bash; the lines under it must match what it prints, where `[..]` stands for anything
 //! within a line and a line `...` for any lines. A here-document belongs to its command. A block marked `console server` is started in the background and runs
-//! until the page ends.
+//! until the page ends. The ports that a page names are replaced by free ones.
 
 #[cfg(test)]
 mod tests {
     use std::{
+        net::TcpListener,
         path::{Path, PathBuf},
         process::{Child, Command, Stdio},
         time::{Duration, Instant},
     };
+
+    /// The ports that the pages name.
+    const PORTS: [&str; 2] = ["18443", "18444"];
 
     struct Step {
         server: bool,
@@ -105,38 +109,74 @@ mod tests {
         bash
     }
 
-    fn serve(command: &str, dir: &Path) -> Child {
+    /// A server in the background; killed when a step fails.
+    struct Server(Child);
+
+    impl Server {
+        fn stop(mut self) {
+            let kill = Command::new("kill").arg(self.0.id().to_string()).status();
+            assert!(kill.unwrap().success());
+            assert!(self.0.wait().unwrap().success());
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn serve(command: &str, dir: &Path) -> Server {
         let ready = dir.join("doc-ready.json");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(dir.join("doc-server.log")).unwrap();
         let command = format!("exec {command} --ready-file {}", ready.display());
-        let mut child = bash(&command, dir)
+        let child = bash(&command, dir)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
+        let mut server = Server(child);
         let until = Instant::now() + Duration::from_secs(60);
         while !ready.exists() {
             let log = || std::fs::read_to_string(dir.join("doc-server.log")).unwrap_or_default();
             assert!(
-                child.try_wait().unwrap().is_none() && Instant::now() < until,
+                server.0.try_wait().unwrap().is_none() && Instant::now() < until,
                 "{}",
                 log()
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        child
+        server
+    }
+
+    /// The page with every port that it names replaced by a free one, each by the same everywhere.
+    fn on_free_ports(page: &str) -> String {
+        let held: Vec<TcpListener> = PORTS
+            .iter()
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let free = held
+            .iter()
+            .map(|held| held.local_addr().unwrap().port().to_string());
+        PORTS
+            .iter()
+            .zip(free)
+            .fold(page.to_owned(), |page, (port, free)| page.replace(port, &free))
     }
 
     fn run_page(page: &Path, root: &Path) {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(root.join("examples"), dir.path().join("examples")).unwrap();
-        let text = std::fs::read_to_string(page).unwrap();
-        let mut server: Option<Child> = None;
+        let text = on_free_ports(&std::fs::read_to_string(page).unwrap());
+        let mut server: Option<Server> = None;
         for step in steps(&text) {
             let place = format!("{}:{}: {}", page.display(), step.line, step.command);
             if step.server {
-                stop(server.take());
+                if let Some(server) = server.take() {
+                    server.stop();
+                }
                 server = Some(serve(&step.command, dir.path()));
                 continue;
             }
@@ -149,14 +189,8 @@ mod tests {
                 assert!(all_fit(&step.expected, &lines), "{place}\nprinted:\n{printed}");
             }
         }
-        stop(server);
-    }
-
-    fn stop(server: Option<Child>) {
-        if let Some(mut child) = server {
-            let kill = Command::new("kill").arg(child.id().to_string()).status();
-            assert!(kill.unwrap().success());
-            assert!(child.wait().unwrap().success());
+        if let Some(server) = server {
+            server.stop();
         }
     }
 

@@ -473,7 +473,7 @@ mod tests {
         );
         let alarms = log.budget_alarms();
         let refusal = (0..)
-            .find_map(|n| answer(log.append(leaf(n, 2_000))).err())
+            .find_map(|n| answer(log.append(leaf(n, 500))).err())
             .unwrap();
         assert!(
             matches!(
