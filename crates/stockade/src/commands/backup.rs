@@ -59,6 +59,9 @@ pub(crate) enum Verb {
         /// A `.stockade/keys` folder kept elsewhere
         #[arg(long, value_name = "FOLDER")]
         key_folder: Option<PathBuf>,
+        /// Take the anchor over, too: only when the project that was backed up is gone
+        #[arg(long)]
+        take_anchor: bool,
         /// Projects or later backups whose erasures are to be repeated; repeat for several
         #[arg(long, value_name = "FOLDER")]
         erasures_from: Vec<PathBuf>,
@@ -73,6 +76,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             from,
             keys,
             key_folder,
+            take_anchor,
             erasures_from,
         } => {
             let keys = match (keys, key_folder) {
@@ -85,30 +89,48 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                     ));
                 }
             };
-            let evidence = config::load(&from.join("project"), &[])?.root.evidence;
-            let actor = stockade_evidence::Actor::Operator {
-                uid: rustix::process::geteuid().as_raw(),
-            };
             let options = RestoreOptions {
-                config: evidence,
-                actor,
+                config: config::load(&from.join("project"), &[])?.root.evidence,
+                take_anchor,
+                actor: stockade_evidence::Actor::Operator {
+                    uid: rustix::process::geteuid().as_raw(),
+                },
                 erasures_from,
             };
-            let restored = Box::pin(restore_backup(&from, StateDir::new(&global.dir), keys, options))
-                .await
-                .map_err(|error| failed(&error))?;
-            let value =
-                json!({ "backup": restored.backup, "origin": restored.origin, "erased": restored.erased });
-            output.result(&value, || {
-                format!(
-                    "restored into {}; its log goes on as {}",
-                    global.dir.display(),
-                    restored.origin
-                )
-            })?;
-            Ok(Exit::Fine)
+            restore(global, &from, keys, options, output).await
         }
     }
+}
+
+async fn restore(
+    global: &Global,
+    from: &Path,
+    keys: RestoreKeys,
+    options: RestoreOptions,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let left = options.config.anchor.clone().filter(|_| !options.take_anchor);
+    let restored = Box::pin(restore_backup(from, StateDir::new(&global.dir), keys, options))
+        .await
+        .map_err(|error| failed(&error))?;
+    let value = json!({
+        "backup": restored.backup, "origin": restored.origin, "erased": restored.erased, "anchor_left": left,
+    });
+    output.result(&value, || {
+        let anchor = left.map_or_else(String::new, |anchor| {
+            format!(
+                "\nits anchor `{}` stays with the project that was backed up: name another one in `{}` before you use this one",
+                anchor.display(),
+                global.dir.join(config::FILE).display()
+            )
+        });
+        format!(
+            "restored into {}; its log goes on as {}{anchor}",
+            global.dir.display(),
+            restored.origin
+        )
+    })?;
+    Ok(Exit::Fine)
 }
 
 async fn create(
@@ -162,7 +184,7 @@ fn verify(global: &Global, from: &Path, key: Option<&Path>, output: &Output) -> 
             let verifiers = LogVerifier::from_vkeys(&read_text(file)?).exit(Exit::Usage)?;
             verifiers.into_iter().map(|verifier| verifier.ed25519).collect()
         }
-        None if project::exists(&global.dir) => Project::find(global, &[])?.log_trust()?.ed25519(),
+        None if project::exists(&global.dir)? => Project::find(global, &[])?.log_trust()?.ed25519(),
         None => {
             return Err(
                 Failure::new(Exit::Usage, "without a key nothing says who made the backup").hint(

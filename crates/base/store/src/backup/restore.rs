@@ -16,10 +16,11 @@ use super::{
 use crate::{
     commit::Row,
     config::Config,
+    disk::Posix,
     files::{read_bounded, sync_folder},
     keeper::{Keeper, blocking, recover_unversioned, system_record},
     layout::StateDir,
-    log::LogTrust,
+    log::{Anchor, LogTrust},
     personal::{ERASED_KEY, Kid},
     rows::{RowStore as _, SqliteRows},
 };
@@ -40,6 +41,9 @@ pub enum RestoreKeys {
 pub struct RestoreOptions {
     /// The configuration of the restored folder.
     pub config: Config,
+    /// Whether its anchor is this folder's from now on, and the old one is set aside. Only where the project that was backed
+    /// up is gone: two projects at one anchor look like a rollback to both.
+    pub take_anchor: bool,
     /// Who restores.
     pub actor: Actor,
     /// Project folders or later backups whose erasures came after this backup: what they erased is erased again.
@@ -68,8 +72,18 @@ pub async fn restore_backup(
     options: RestoreOptions,
 ) -> Result<Restored, BackupError> {
     let stage = Stage::new(dir.project())?;
+    let mut options = options;
+    let anchor = options.config.anchor.take().filter(|_| options.take_anchor);
     match Box::pin(restore_into(from, stage.dir(), keys, options)).await {
-        Ok(restored) => stage.put_in_place().map(|()| restored),
+        Ok(restored) => {
+            stage.put_in_place()?;
+            if let Some(anchor) = anchor {
+                Anchor::Path(anchor)
+                    .set_aside(&Posix, &restored.backup.origin)
+                    .map_err(io::Error::other)?;
+            }
+            Ok(restored)
+        }
         Err(error) => {
             stage.discard();
             Err(error)

@@ -17,6 +17,7 @@ fn passphrase() -> Passphrase {
 fn options() -> RestoreOptions {
     RestoreOptions {
         config: Config::default(),
+        take_anchor: false,
         actor: Actor::Operator { uid: 1 },
         erasures_from: Vec::new(),
     }
