@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stockade_artifact::{ArtifactRef, OpenArtifactError, OpenedArtifact, OpenedFile};
+use stockade_artifact::{ArtifactRef, Catalog, CatalogError, OpenArtifactError, OpenedArtifact, OpenedFile};
 use stockade_crypto::ReadAt as _;
 use stockade_evidence::Actor;
 use stockade_model::{ExternalData, ExternalDataError, Graph, Limits, Session};
 use stockade_serve::{LoadedModel, ModelConfig, ModelSet};
-use stockade_store::Handle;
+use stockade_store::{Blobs, Handle, Reader};
 
 use crate::{
     clock,
@@ -23,6 +23,25 @@ pub(crate) async fn load(project: &Project, handle: &Handle) -> Result<ModelSet,
         models.push(load_one(project, handle, name, configured).await?);
     }
     ModelSet::new(models).exit(Exit::Usage)
+}
+
+/// Whether the vault has what the configuration names, without opening it.
+pub(crate) async fn are_sealed(project: &Project) -> Result<(), Failure> {
+    let reader = Reader::open(project.state.clone()).await.exit(Exit::Failed)?;
+    let blobs = Blobs::folder(project.state.vault()).exit(Exit::Failed)?;
+    let catalog = Catalog::new(blobs, reader);
+    for (name, configured) in &project.loaded.root.model {
+        let reference = source(name, configured)?;
+        catalog.show(&reference).await.map_err(|error| {
+            let exit = match &error {
+                error if error.is_integrity_broken() => Exit::Broken,
+                CatalogError::NotFound { .. } => Exit::Usage,
+                _ => Exit::Failed,
+            };
+            Failure::from_error(exit, &error)
+        })?;
+    }
+    Ok(())
 }
 
 /// Opens the configured models and joins them with their configuration, and serves nothing.

@@ -36,16 +36,18 @@ pub(crate) struct Project {
     pub(crate) loaded: Loaded,
 }
 
-/// Whether there is state in the folder.
-pub(crate) fn exists(dir: &Path) -> bool {
-    StateDir::new(dir).version_file().exists()
+/// Whether there is state in the folder; an error where that cannot be seen.
+pub(crate) fn exists(dir: &Path) -> Result<bool, Failure> {
+    let file = StateDir::new(dir).version_file();
+    file.try_exists()
+        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read `{}`: {error}", file.display())))
 }
 
 impl Project {
     /// The project in `--dir`, with its configuration read.
     pub(crate) fn find(global: &Global, flags: &[(&str, toml::Value)]) -> Result<Self, Failure> {
         let shown = global.dir.display();
-        if !exists(&global.dir) {
+        if !exists(&global.dir)? {
             return Err(
                 Failure::new(Exit::Usage, format!("`{shown}` is not a Stockade project")).hint(format!(
                     "`stockade init --dir {shown}` makes one, `stockade up --dir {shown}` an example"

@@ -270,7 +270,7 @@ mod tests {
         let good = fs::read_to_string(&config).unwrap();
         let check = |over: &str, exit: i32, text: &str| {
             fs::write(&config, good.clone() + over).unwrap();
-            for command in [&["config", "check"][..], &["serve"]] {
+            for command in [&["config", "check", "--models"][..], &["serve"]] {
                 if exit == 0 && command == ["serve"] {
                     continue;
                 }
@@ -301,6 +301,84 @@ mod tests {
             said.contains("did you mean `client`?") && said.contains("`auditor`"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_file_with_a_mistake_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(run(dir.path(), &["init"]).status.success());
+        let config = dir.path().join("stockade.toml");
+        for (mistake, said) in [
+            ("listen = \n", "stockade.toml"),
+            ("[evidence]\nanchor = \"anchor.txt\"\n", "write an absolute path"),
+        ] {
+            fs::write(&config, mistake).unwrap();
+            let output = run(dir.path(), &["up", "--listen", "127.0.0.1:0"]);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(stderr.contains(said), "{stderr}");
+            assert_eq!(fs::read_to_string(&config).unwrap(), mistake);
+        }
+    }
+
+    #[test]
+    fn checking_the_configuration_leaves_no_mark_and_takes_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::up(dir.path());
+        assert_eq!(server.stop(), Some(0));
+        let state = |dir: &Path| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+            let read = |path: std::path::PathBuf| (path.clone(), fs::read(path).unwrap());
+            files(&dir.join(".stockade/log")).into_iter().map(read).collect()
+        };
+        let before = state(dir.path());
+        assert_eq!(json(dir.path(), &["config", "check"])["models_checked"], false);
+        assert_eq!(state(dir.path()), before);
+        let other = "\n[model.other]\nsource = \"vault:other@1\"\nenvironment = \"prod\"\n";
+        let config = dir.path().join("stockade.toml");
+        fs::write(&config, fs::read_to_string(&config).unwrap() + other).unwrap();
+        let output = run(dir.path(), &["config", "check"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+
+    #[test]
+    fn a_restored_copy_leaves_the_anchor_to_the_project_that_was_backed_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let (live, anchor) = (temp.path().join("live"), temp.path().join("anchor"));
+        assert!(run(&live, &["init"]).status.success());
+        let config = live.join("stockade.toml");
+        fs::write(
+            &config,
+            format!("[evidence]\nanchor = \"{}\"\n", anchor.display()),
+        )
+        .unwrap();
+        let at = |name: &str| temp.path().join(name).display().to_string();
+        fs::write(temp.path().join("pass"), "correct horse battery\n").unwrap();
+        json(
+            &live,
+            &["backup", "create", &at("monday"), "--with-keys", &at("pass")],
+        );
+        let anchored = fs::read(&anchor).unwrap();
+        let restore = |name: &str, more: &[&str]| {
+            let keys = at("pass");
+            let arguments = ["backup", "restore", &at("monday"), "--keys", &keys].map(str::to_owned);
+            let arguments: Vec<&str> = arguments
+                .iter()
+                .map(String::as_str)
+                .chain(more.iter().copied())
+                .collect();
+            json(&temp.path().join(name), &arguments)
+        };
+        assert_eq!(restore("copy", &[])["anchor_left"], anchor.display().to_string());
+        assert_eq!(fs::read(&anchor).unwrap(), anchored);
+        json(&live, &["access", "principal", "create", "a", "--role", "client"]);
+        let taken = restore("next", &["--take-anchor"]);
+        assert_eq!(taken["anchor_left"], Value::Null);
+        json(
+            &temp.path().join("next"),
+            &["access", "principal", "create", "b", "--role", "client"],
+        );
+        let now = fs::read_to_string(&anchor).unwrap();
+        assert!(now.starts_with(taken["origin"].as_str().unwrap()), "{now}");
     }
 
     #[track_caller]

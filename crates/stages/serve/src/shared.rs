@@ -205,6 +205,6 @@ pub(crate) fn takes_records(log: &LogHealth) -> bool {
     log.stopped.is_none() && within_budget
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -24,7 +24,11 @@ pub(crate) enum Verb {
         origin: bool,
     },
     /// Check `stockade.toml` and the policies without starting anything
-    Check,
+    Check {
+        /// Also open the sealed models and hold the configuration against them; each opening is recorded
+        #[arg(long)]
+        models: bool,
+    },
     /// Print the JSON schema of `stockade.toml`
     Schema,
 }
@@ -32,7 +36,7 @@ pub(crate) enum Verb {
 pub(crate) async fn run(global: &Global, verb: &Verb, output: &Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Show { origin } => show(global, *origin, output),
-        Verb::Check => check(global, output).await,
+        Verb::Check { models } => check(global, *models, output).await,
         Verb::Schema => {
             let schema = config::schema();
             output.result(&schema, || format!("{schema:#}"))?;
@@ -86,30 +90,33 @@ fn describe(origin: &Origin) -> String {
     }
 }
 
-/// Where there is state, the models are opened and joined with their configuration as at the server's start.
-async fn check(global: &Global, output: &Output) -> Result<Exit, Failure> {
+/// Reads, and takes no lock; only where the models are to be opened it becomes the state's owner, or asks it.
+async fn check(global: &Global, open: bool, output: &Output) -> Result<Exit, Failure> {
     let loaded = config::load(&global.dir, &[])?;
     for (name, model) in &loaded.root.model {
         models::source(name, model)?;
     }
     let policies = project::read_policies(&global.dir)?;
     config::check(&global.dir, &loaded.root, &policies)?;
-    let models = project::exists(&global.dir);
-    if models {
+    let has_state = project::exists(&global.dir)?;
+    if has_state {
         let project = Project::find(global, &[])?;
-        let handle = project.handle().await?;
-        let checked = models::check(&project, &handle).await;
-        handle.close().await.exit(Exit::Failed)?;
-        checked?;
+        models::are_sealed(&project).await?;
+        if open {
+            let handle = project.handle().await?;
+            let checked = models::check(&project, &handle).await;
+            handle.close().await.exit(Exit::Failed)?;
+            checked?;
+        }
     }
     let digest = policies.digest().to_string();
     output.result(
-        &json!({ "ok": true, "policies": digest, "models_checked": models }),
+        &json!({ "ok": true, "policies": digest, "models_checked": has_state && open }),
         || {
-            let models = if models {
-                ""
-            } else {
-                "; models were not checked: there is no vault yet"
+            let models = match (has_state, open) {
+                (false, _) => "; models were not checked: there is no vault yet",
+                (true, false) => "; `--models` also opens the models",
+                (true, true) => "",
             };
             format!("configuration and policies are fine (policies {digest}){models}")
         },

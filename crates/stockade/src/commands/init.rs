@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
-    if project::exists(&global.dir) {
+    if project::exists(&global.dir)? {
         return Err(Failure::new(
             Exit::Usage,
             format!("`{}` is a Stockade project already", global.dir.display()),

@@ -1,5 +1,7 @@
 //! One file per command; each turns arguments into calls of the crates below and prints one result.
 
+use std::time::Duration;
+
 use crate::{
     cli::{Cli, Command},
     failure::{Exit, Failing as _, Failure},
@@ -18,13 +20,19 @@ pub(crate) mod model;
 pub(crate) mod serve;
 pub(crate) mod up;
 
+/// How long threads that still work may keep the process after the command is done.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .exit(Exit::Failed)?;
-    runtime.block_on(dispatch(cli, output))
+    let done = runtime.block_on(dispatch(cli, output));
+    // A model that runs for ever holds a thread for ever; what had to be waited for was.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done
 }
 
 async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {

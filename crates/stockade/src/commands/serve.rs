@@ -72,7 +72,7 @@ pub(crate) struct Ready {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
     let project = Project::find(global, &arguments.listen.settings())?;
-    let keeper = project.keeper().await?;
+    let keeper = own(&project, &arguments).await?;
     let ready = |bound: &Bound, ca_cert: PathBuf| Ready {
         gateway_url: bound.gateway_url.clone(),
         admin_url: bound.admin_url.clone(),
@@ -89,6 +89,15 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     .await
 }
 
+/// Takes the state, and with it the ready file: what a killed server left there would mislead whoever waits for it.
+pub(crate) async fn own(project: &Project, arguments: &Arguments) -> Result<Keeper, Failure> {
+    let keeper = project.keeper().await?;
+    if let Some(path) = &arguments.ready_file {
+        ReadyFile::prepare(path)?;
+    }
+    Ok(keeper)
+}
+
 /// Serves until SIGTERM or SIGINT. `announce` is called once requests are served.
 pub(crate) async fn serve(
     global: &Global,
@@ -98,9 +107,6 @@ pub(crate) async fn serve(
     ready: impl FnOnce(&Bound, PathBuf) -> Ready,
     announce: impl FnOnce(&Ready) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
-    if let Some(path) = &arguments.ready_file {
-        ReadyFile::prepare(path)?;
-    }
     let handle = Handle::Local(keeper.clone());
     let policies = project::read_policies(project.path())?;
     config::check(project.path(), &project.loaded.root, &policies)?;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -38,12 +39,15 @@ pub(crate) struct Arguments {
 const PRINCIPALS: [(&str, &str); 2] = [("admin", "admin"), ("client", "client")];
 
 pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
-    if !project::exists(&global.dir) {
+    if !project::exists(&global.dir)? {
         init::create(&global.dir, None)?;
     }
-    configure_example(&global.dir)?;
-    let project = Project::find(global, &arguments.serve.listen.settings())?;
-    let keeper = project.keeper().await?;
+    let flags = arguments.serve.listen.settings();
+    let project = Project::find(global, &flags)?;
+    let keeper = serve::own(&project, &arguments.serve).await?;
+    // Nothing of the user's is touched before its configuration was read and the folder is ours.
+    configure_example(&project)?;
+    let project = Project::find(global, &flags)?;
     let handle = Handle::Local(keeper.clone());
     let keys = issue_keys(project.path(), &handle).await?;
     seal_example(&project, &handle).await?;
@@ -87,32 +91,24 @@ fn served(project: &Project) -> Result<String, Failure> {
 }
 
 /// Names the example in the configuration, unless the user's file names models already.
-fn configure_example(dir: &Path) -> Result<(), Failure> {
-    let path = dir.join(config::FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("cannot read `{}`: {error}", path.display()),
-            ));
-        }
-    };
-    let names_models = text
-        .parse::<toml::Table>()
-        .is_ok_and(|table| table.contains_key("model"));
-    if !names_models {
+fn configure_example(project: &Project) -> Result<(), Failure> {
+    if project.loaded.root.model.is_empty() {
         let name = example::NAME;
         let model = format!("\n[model.{name}]\nsource = \"vault:{name}@1\"\nenvironment = \"prod\"\n");
-        std::fs::write(&path, text + &model).map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                format!("cannot write `{}`: {error}", path.display()),
-            )
-        })?;
+        let path = project.path().join(config::FILE);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(model.as_bytes()))
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot write `{}`: {error}", path.display()),
+                )
+            })?;
     }
-    let folder = dir.join("example");
+    let folder = project.path().join("example");
     std::fs::create_dir_all(&folder).exit(Exit::Failed)?;
     let request = folder.join("request.json");
     if request.exists() {

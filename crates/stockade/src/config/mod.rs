@@ -13,7 +13,7 @@ use stockade_serve as gateway;
 pub(crate) use self::check::{check, role as check_role};
 use self::error::InvalidSetting;
 pub(crate) use self::layers::{Layers, Origin, flatten};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// The file's name in the project folder.
 pub(crate) const FILE: &str = "stockade.toml";
@@ -115,6 +115,21 @@ pub(crate) fn load(project: &Path, flags: &[(&str, toml::Value)]) -> Result<Load
         )?;
     }
     let mut root: Root = layers.parse()?;
+    if let Some(anchor) = root
+        .evidence
+        .anchor
+        .as_ref()
+        .filter(|anchor| anchor.is_relative())
+    {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "`evidence.anchor` is `{}`, which is another file from every working directory",
+                anchor.display()
+            ),
+        )
+        .hint("write an absolute path"));
+    }
     // Port 0 lets every listener take a free port; only a setting as strong as the flag keeps its own.
     let strong = matches!(
         layers.origins.get("admin_listen"),

@@ -8,7 +8,7 @@ use stockade_evidence::{Control, RecordId};
 use stockade_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::{answer::Refusal, phases::record};
+use crate::{answer::Refusal, phases::record, shared::micros};
 
 /// The most that is still read of what a client sends: a connection closed over unread bytes takes the answer with it.
 const MOST_UNREAD: usize = 256 << 10;
@@ -45,7 +45,7 @@ pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, ref
         request_id = %id,
         code = refusal.code.as_str(),
         status = refusal.code.status(),
-        duration_us = started.elapsed().as_micros(),
+        duration_us = micros(started.elapsed()),
         "refused"
     );
     let (mut unread, mut buffer) = (MOST_UNREAD, [0; 4096]);
