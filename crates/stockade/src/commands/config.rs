@@ -113,10 +113,10 @@ async fn check(global: &Global, open: bool, output: &Output) -> Result<Exit, Fai
     output.result(
         &json!({ "ok": true, "policies": digest, "models_checked": has_state && open }),
         || {
-            let models = match (has_state, open) {
-                (false, _) => "; models were not checked: there is no vault yet",
-                (true, false) => "; `--models` also opens the models",
-                (true, true) => "",
+            let models = if has_state {
+                ""
+            } else {
+                "; models were not checked: there is no vault yet"
             };
             format!("configuration and policies are fine (policies {digest}){models}")
         },
