@@ -15,10 +15,15 @@ const READ_AGAIN: Duration = Duration::from_millis(200);
 /// Takes changes of principals and keys over as soon as they are applied.
 pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.keeper.changes();
+    let mut failing = false;
     loop {
-        if let Err(error) = shared.access.refresh().await {
+        let refreshed = shared.access.refresh().await;
+        let failed_before = std::mem::replace(&mut failing, refreshed.is_err());
+        if let Err(error) = refreshed {
             // `Access` accepts no key until it could read again.
-            tracing::error!(%error, "principals and keys could not be read");
+            if !failed_before {
+                tracing::error!(%error, "principals and keys could not be read");
+            }
             if stop
                 .run_until_cancelled(tokio::time::sleep(READ_AGAIN))
                 .await
@@ -27,6 +32,9 @@ pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken)
                 return;
             }
             continue;
+        }
+        if failed_before {
+            tracing::info!("principals and keys can be read again");
         }
         match stop.run_until_cancelled(changes.changed()).await {
             Some(Ok(())) => {}
