@@ -182,3 +182,13 @@ pub enum ReadError {
         size: u64,
     },
 }
+
+impl ReadError {
+    /// Whether the log is not what it was, and not merely unreadable now.
+    pub const fn is_integrity_broken(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Damaged { .. } | Self::Checkpoint(_) | Self::FormerKeys => true,
+            Self::Disk(_) | Self::Pruned { .. } | Self::OutOfRange { .. } => false,
+        }
+    }
+}

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, fs, path::Path};
 use serde_json::{Value, json};
 use stockade_access::{Action, Resource};
 use stockade_evidence::{Actor, Event, LogProof, LogVerifier, Record, RecordId, Subject, SubjectKind};
-use stockade_store::{Handle, log::export_proof};
+use stockade_store::{
+    Handle,
+    log::{ReadError, export_proof},
+};
 
 use super::{Show, verify::read_text};
 use crate::{
@@ -25,7 +28,7 @@ pub(super) async fn run(global: &Global, arguments: &Show, output: &Output) -> R
     let opened = project
         .log_trust()?
         .open_checkpoint(&project.log_paths())
-        .exit(Exit::Broken)?;
+        .map_err(|error| unread(&error))?;
     let size = opened.map_or(0, |opened| opened.checkpoint.size);
     let minimum = project.minimum_index()?;
     project
@@ -45,7 +48,7 @@ pub(super) async fn run(global: &Global, arguments: &Show, output: &Output) -> R
                 false
             }
         })
-        .exit(Exit::Broken)?;
+        .map_err(|error| unread(&error))?;
     if let Some(failure) = unreadable {
         return Err(failure);
     }
@@ -58,6 +61,15 @@ pub(super) async fn run(global: &Global, arguments: &Show, output: &Output) -> R
         columns(&["INDEX", "TIME", "EVENT", "ACTOR", "ABOUT", "DECISION"], &rows)
     })?;
     Ok(Exit::Fine)
+}
+
+fn unread(error: &ReadError) -> Failure {
+    let exit = if error.is_integrity_broken() {
+        Exit::Broken
+    } else {
+        Exit::Failed
+    };
+    Failure::from_error(exit, error)
 }
 
 /// A named principal must be allowed to read the log, and its reading is recorded; the owner reads the files anyway.
@@ -135,7 +147,9 @@ pub(super) async fn export(
     handle.close().await.exit(Exit::Failed)?;
     let source = project.log_source();
     let trust = project.log_trust()?;
-    let opened = trust.open_checkpoint(&project.log_paths()).exit(Exit::Broken)?;
+    let opened = trust
+        .open_checkpoint(&project.log_paths())
+        .map_err(|error| unread(&error))?;
     let origin = opened.map_or_else(String::new, |opened| opened.checkpoint.origin);
     let verifiers = trust.verifiers(&origin);
     let proof = export_proof(&source, index, &verifiers).exit(Exit::Failed)?;
@@ -145,7 +159,7 @@ pub(super) async fn export(
             entry = leaf.to_vec();
             false
         })
-        .exit(Exit::Broken)?;
+        .map_err(|error| unread(&error))?;
     fs::create_dir_all(out).exit(Exit::Failed)?;
     fs::write(out.join("entry.json"), &entry).exit(Exit::Failed)?;
     fs::write(out.join("entry.tlog-proof"), proof.to_text()).exit(Exit::Failed)?;
