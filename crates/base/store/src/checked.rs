@@ -136,7 +136,7 @@ impl CheckedRows {
     /// See [`RowStore::row`](crate::RowStore::row).
     pub(crate) async fn row(&self, kind: &str, id: &str) -> Result<Option<Row>, RowsError> {
         let known = self.known.read().await;
-        let row = self.backend.row(kind, id).await?;
+        let row = self.backend.row(kind, id).await.map_err(edited)?;
         let wanted = known.0.get(kind).and_then(|rows| rows.get(id)).copied();
         if row.as_ref().map(print_of).transpose()? == wanted {
             Ok(row)
@@ -148,7 +148,7 @@ impl CheckedRows {
     /// See [`RowStore::rows`](crate::RowStore::rows).
     pub(crate) async fn rows(&self, kind: &str) -> Result<Vec<Row>, RowsError> {
         let known = self.known.read().await;
-        let rows = self.backend.rows(kind).await?;
+        let rows = self.backend.rows(kind).await.map_err(edited)?;
         known.check(kind, "", usize::MAX, &rows)?;
         Ok(rows)
     }
@@ -156,7 +156,7 @@ impl CheckedRows {
     /// See [`RowStore::page`](crate::RowStore::page).
     pub(crate) async fn page(&self, kind: &str, after: &str, limit: u32) -> Result<Vec<Row>, RowsError> {
         let known = self.known.read().await;
-        let rows = self.backend.page(kind, after, limit).await?;
+        let rows = self.backend.page(kind, after, limit).await.map_err(edited)?;
         known.check(kind, after, usize::try_from(limit).unwrap_or(usize::MAX), &rows)?;
         Ok(rows)
     }
@@ -194,8 +194,16 @@ fn differs(kind: &str, id: &str) -> RowsError {
     }
 }
 
+/// The keeper wrote canonical JSON alone.
+fn edited(error: RowsError) -> RowsError {
+    match error {
+        RowsError::NotCanonical { kind, id } => differs(&kind, &id),
+        other => other,
+    }
+}
+
 fn print_of(row: &Row) -> Result<Print, RowsError> {
-    let text = value_text(&row.kind, &row.id, &row.value)?;
+    let text = value_text(&row.kind, &row.id, &row.value).map_err(edited)?;
     Ok(print(&text, &row.origin, row.log_index))
 }
 
