@@ -172,6 +172,26 @@ pub enum OpenError {
         /// The size that they name.
         size: u64,
     },
+    /// Rows that what is left of the log does not confirm. Exit code 4.
+    #[error(
+        "the row `{kind}` `{id}` is not what the old log says, as far as that can be verified{}\nhint: restore a backup; \
+         `stockade log recover --accept-rows` takes the rows as they stand, and records that",
+        and_more(*.more)
+    )]
+    RowsUnconfirmed {
+        /// The first one's kind.
+        kind: String,
+        /// The first one's id.
+        id: String,
+        /// How many more there are.
+        more: usize,
+    },
+    /// There are no rows to go on with, and the log may have lost entries. Exit code 4.
+    #[error(
+        "records.db cannot be read, and what is left of the log is not proven to be all of it\nhint: restore a backup; \
+         `stockade log recover --accept-rows` goes on with what can be verified"
+    )]
+    NothingWhole,
     /// The log could not be replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -210,9 +230,13 @@ impl OpenError {
             Self::IntegrityBroken { .. }
                 | Self::ProjectionDiffers { .. }
                 | Self::ProjectionAhead { .. }
+                | Self::RowsUnconfirmed { .. }
+                | Self::NothingWhole
                 | Self::Replay(_)
                 | Self::SnapshotMissing { .. }
-                | Self::Rows(RowsError::Corrupt { .. })
+                | Self::Rows(
+                    RowsError::Corrupt { .. } | RowsError::Differs { .. } | RowsError::NotCanonical { .. }
+                )
         )
     }
 }
@@ -220,4 +244,11 @@ impl OpenError {
 fn owner(pid: Option<u32>, gateway_url: Option<&str>) -> String {
     let pid = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
     gateway_url.map_or_else(|| pid.clone(), |url| format!("{pid}, which serves {url}"))
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 {
+        return String::new();
+    }
+    format!(", nor are {more} more")
 }

@@ -10,6 +10,7 @@
 mod applier;
 mod maintain;
 mod open;
+mod recovery;
 mod replay;
 mod snapshot;
 mod watch;
@@ -43,14 +44,15 @@ use crate::{
 };
 
 use self::{applier::Queue, snapshot::SnapshotAge};
-pub(crate) use self::{
-    maintain::recover_unversioned,
-    open::{blocking, log_paths, owned, system_record},
-};
 pub use self::{
-    maintain::{RecoverReport, RetentionError, recover_log},
+    maintain::RetentionError,
     open::{RebuildReport, rebuild},
+    recovery::{RecoverReport, UnconfirmedRows, recover_log},
     snapshot::SnapshotError,
+};
+pub(crate) use self::{
+    open::{blocking, log_paths, owned, system_record},
+    recovery::recover_unversioned,
 };
 
 /// The owner of a state folder. Clones share it.

@@ -39,7 +39,8 @@ pub use crate::{
     error::{AppendError, Closed, CommitError, OpenError, ProjectionBehind, ReadError, Remote, WrapError},
     handle::Handle,
     keeper::{
-        Health, Keeper, RebuildReport, RecoverReport, RetentionError, SnapshotError, rebuild, recover_log,
+        Health, Keeper, RebuildReport, RecoverReport, RetentionError, SnapshotError, UnconfirmedRows,
+        rebuild, recover_log,
     },
     layout::{CreateError, STATE_VERSION, StateDir, VersionError},
     lock::OwnerNote,

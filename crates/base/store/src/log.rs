@@ -13,9 +13,11 @@ mod budget;
 mod entries;
 mod error;
 mod files;
+mod former;
 mod head;
 mod integrator;
 mod journal;
+mod left;
 mod open;
 mod proof;
 mod prune;
@@ -36,15 +38,18 @@ pub use self::{
     budget::BudgetLevel,
     entries::LogEntries,
     error::{AppendError, LogOpenError, ReadError},
+    former::{FormerOrigin, former_origins},
     head::{Head, TreeHead},
+    left::{FormerLog, Left},
     proof::export_proof,
     prune::{PruneError, Retention, prune, set_legal_hold},
-    recover::{FormerLog, FormerOrigin, Recovery, former_origins, recover},
+    recover::{Recovery, recover},
     segment::fuzz_journal,
     source::FolderSource,
     trust::{LogTrust, TrustError},
     writer::{LogHealth, LogWriter, read_log_head},
 };
+pub(crate) use self::{former::Predecessor, trust::keys_before_rebuild};
 
 /// Where the parts of a log lie: four names in one folder.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //! parsed: in canonical JSON a non-empty list of changes is always spelled `"changes":[`, and no string can contain
 //! those bytes unescaped.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 use stockade_evidence::{Change, Record, canonical_json};
@@ -125,10 +125,26 @@ impl Projection {
         Ok(found.or_else(|| expected.next().map(|(key, _)| key.clone())))
     }
 
-    /// The rows as a backend holds them.
+    /// The rows, by kind and id, that `other` does not hold likewise.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<(String, String)> {
+        let keys: BTreeSet<_> = self.rows.keys().chain(other.rows.keys()).collect();
+        keys.into_iter()
+            .filter(|key| self.rows.get(*key) != other.rows.get(*key))
+            .cloned()
+            .collect()
+    }
+
+    /// The rows as a backend holds them; each value must have its one text.
     pub(crate) async fn from_rows(rows: &SqliteRows) -> Result<Self, RowsError> {
         let mut all = BTreeMap::new();
+        let mut refused = None;
         rows.each(|row| {
+            let text = serde_json::from_str(&row.value).ok();
+            let text = text.and_then(|value| value_text(&row.kind, &row.id, &value).ok());
+            if text.as_ref() != Some(&row.value) {
+                refused = Some((row.kind, row.id));
+                return false;
+            }
             let held = Held {
                 value: row.value,
                 origin: row.origin,
@@ -138,7 +154,10 @@ impl Projection {
             true
         })
         .await?;
-        Ok(Self { rows: all })
+        match refused {
+            Some((kind, id)) => Err(RowsError::NotCanonical { kind, id }),
+            None => Ok(Self { rows: all }),
+        }
     }
 
     /// The blob of a `state.snapshot` record.

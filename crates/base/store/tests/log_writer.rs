@@ -16,8 +16,9 @@ mod tests {
             testing::{Operation, Recording},
         },
         log::{
-            Anchor, AppendError, BudgetLevel, FolderSource, Head, LogConfig, LogOpenError, LogWriter,
-            PruneError, ReadError, Recovery, export_proof, former_origins, prune, recover, set_legal_hold,
+            Anchor, AppendError, BudgetLevel, FolderSource, Head, Left, LogConfig, LogOpenError, LogTrust,
+            LogWriter, PruneError, ReadError, Recovery, export_proof, former_origins, prune, recover,
+            set_legal_hold,
         },
     };
 
@@ -626,19 +627,17 @@ mod tests {
             config: config(),
             now,
         };
+        let left = Left::survey(&paths, &LogTrust::of_log_keys(&keys), &keys.journal).unwrap();
         assert!(matches!(
-            recover(&disk, &paths, again(ORIGIN), |_| leaf(0, 1)),
+            recover(&disk, &paths, &left, again(ORIGIN), leaf(0, 1)),
             Err(LogOpenError::SameOrigin { .. })
         ));
-        let mut named = None;
-        let (log, former) = recover(&disk, &paths, again("log.example/next"), |former| {
-            named = former.head.clone();
-            leaf(500, 10)
-        })
-        .unwrap();
+        assert!(paths.log.join("checkpoint").exists(), "nothing was moved");
+        let log = recover(&disk, &paths, &left, again("log.example/next"), leaf(500, 10)).unwrap();
         append_and_integrate(&log, 2);
+        let former = left.former;
         assert_eq!(
-            named.map(|head| (head.origin, head.current.size)),
+            former.head.map(|head| (head.origin, head.current.size)),
             Some((ORIGIN.to_owned(), 10))
         );
         assert_eq!(fs::read(former.kept_at.join("tile/0/000.p/10")).unwrap(), bytes);

@@ -1,12 +1,12 @@
 //! `stockade keys`: the long-lived keys of the folder.
 
-use std::{fs, io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use stockade_crypto::{KeyFolder, Passphrase};
 use stockade_evidence::{Event, Record, RecordId, Subject, SubjectKind};
-use stockade_store::{Handle, Keeper};
+use stockade_store::{Handle, Keeper, log::LogTrust};
 
 use super::init;
 use crate::{
@@ -73,7 +73,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             let project = Project::find(global, &[])?;
             project.owner()?;
             KeyFolder::rebuild(&project.state.keys(), clock::now().unix_seconds()).exit(Exit::Failed)?;
-            keep_verifier_keys(&project)?;
+            LogTrust::set_aside(&project.state.verifier_keys()).exit(Exit::Failed)?;
             output.result(&json!({ "rebuilt": true }), || {
                 "the keyring is new: run `stockade log recover`, and give clients the new ca.pem".to_owned()
             })?;
@@ -88,15 +88,6 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             })?;
             Ok(Exit::Fine)
         }
-    }
-}
-
-/// The public keys of the lost keyring stay beside the new ones: they alone verify the log so far.
-fn keep_verifier_keys(project: &Project) -> Result<(), Failure> {
-    let file = project.state.verifier_keys();
-    match fs::rename(&file, file.with_extension("vkey.before-rebuild")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).exit(Exit::Failed),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 use stockade_evidence::LogVerifier;
-use stockade_store::{disk::Posix, log::read_log_head};
+use stockade_store::{UnconfirmedRows, disk::Posix, log::read_log_head};
 
 pub(super) use self::verify::read_text;
 use crate::{
@@ -48,7 +48,11 @@ pub(crate) enum Verb {
         key: PathBuf,
     },
     /// Leave a broken or rolled-back log behind and start a new origin that names its head
-    Recover,
+    Recover {
+        /// Take rows that what is left of the old log does not confirm, and record which
+        #[arg(long)]
+        accept_rows: bool,
+    },
     /// Remove entries older than the retention policy says; the tree and every proof stay
     Prune,
 }
@@ -87,7 +91,14 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
         Verb::Show(arguments) => show::run(global, &arguments, output).await,
         Verb::Export { index, out } => show::export(global, index, &out, output).await,
         Verb::Check { entry, proof, key } => show::check(&entry, &proof, &key, output),
-        Verb::Recover => maintain::recover(global, output).await,
+        Verb::Recover { accept_rows } => {
+            let unconfirmed = if accept_rows {
+                UnconfirmedRows::Accept
+            } else {
+                UnconfirmedRows::Refuse
+            };
+            maintain::recover(global, unconfirmed, output).await
+        }
         Verb::Prune => maintain::prune(global, output).await,
     }
 }

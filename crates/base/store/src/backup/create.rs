@@ -21,7 +21,7 @@ use crate::{
     files::{read_bounded, write_durable},
     keeper::{Keeper, blocking, log_paths, system_record},
     layout::StateDir,
-    log::{FolderSource, Head, Retention},
+    log::{FolderSource, Head, Retention, keys_before_rebuild},
 };
 
 const CHECKPOINT_MAX_BYTES: u64 = 1 << 20;
@@ -167,6 +167,14 @@ fn copy_rest(filling: &mut Filling, dir: &StateDir) -> io::Result<()> {
         ("state/subjects", dir.subjects()),
     ] {
         filling.folder(name, &folder)?;
+    }
+    let keys = keys_before_rebuild(&dir.verifier_keys());
+    if let Some(name) = keys
+        .file_name()
+        .and_then(|name| name.to_str())
+        .filter(|_| keys.exists())
+    {
+        filling.file(&format!("state/{name}"), &keys)?;
     }
     for file in project_files(dir)? {
         let name = file.to_str().ok_or(io::ErrorKind::InvalidFilename)?;

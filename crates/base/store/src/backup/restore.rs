@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     disk::Posix,
     files::{read_bounded, sync_folder},
-    keeper::{Keeper, blocking, recover_unversioned, system_record},
+    keeper::{Keeper, UnconfirmedRows, blocking, recover_unversioned, system_record},
     layout::StateDir,
     log::{Anchor, LogTrust},
     personal::{ERASED_KEY, Kid},
@@ -154,6 +154,7 @@ async fn restore_into(
         provider.clone(),
         config.clone(),
         actor.clone(),
+        UnconfirmedRows::Refuse,
     ))
     .await?;
     dir.write_version()?;

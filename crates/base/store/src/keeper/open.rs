@@ -29,7 +29,7 @@ use crate::{
     files::{PART_SUFFIX, files_below, sync_folder},
     layout::StateDir,
     lock::{Lock, LockError},
-    log::{LogOpenError, LogPaths, LogTrust, LogWriter, ReadError, Retention, read_log_head},
+    log::{LogEntries, LogOpenError, LogPaths, LogTrust, LogWriter, read_log_head},
     personal::Subjects,
     projection::Projection,
     rows::{Position, RowStore as _, SqliteRows},
@@ -61,8 +61,8 @@ impl Keeper {
         let log = open_log(&dir, &keys, &config).await?;
         let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
         let rows = SqliteRows::open(&dir.records_db()).await?;
-        let known = catch_up(&log, &blobs, &rows).await?;
-        let newest = newest_time(&dir, &log, &rows).await?;
+        let known = catch_up(log.entries()?, &blobs, &rows).await?;
+        let newest = newest_time(&log, &rows).await?;
         let snapshot = SnapshotAge::new(rows.position(SNAPSHOT_HINT).await?, &log.origin());
         let subjects = Subjects::new(dir.subjects());
         subjects.destroy_erased(&rows).await?;
@@ -176,7 +176,9 @@ async fn rebuild_rows(dir: &StateDir, log: &LogWriter) -> Result<usize, OpenErro
     let new = path.with_extension("db.part");
     remove_database(&new)?;
     let rows = SqliteRows::open(&new).await?;
-    let count = fill(log, &blobs, &rows, memory.snapshot).await?.len();
+    let count = fill(Arc::new(log.entries()?), &blobs, &rows, memory.snapshot)
+        .await?
+        .len();
     if let Some(clock) = memory.clock {
         rows.set_position(CLOCK, &clock).await?;
     }
@@ -299,8 +301,9 @@ fn is_new(dir: &StateDir) -> Result<bool, OpenError> {
 }
 
 /// Brings the rows to the end of the log and says what they are, or which one is not what the log says.
-async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<Known, OpenError> {
-    let end = log.durable_size();
+async fn catch_up(log: LogEntries, blobs: &Blobs, rows: &SqliteRows) -> Result<Known, OpenError> {
+    let log = Arc::new(log);
+    let end = log.end();
     let hint = rows.position(SNAPSHOT_HINT).await?;
     let applied = rows.applied().await?;
     let (start, size) = match applied {
@@ -310,7 +313,7 @@ async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<K
         }
         Some(applied) if applied.origin != log.origin() => {
             // A recovery that was interrupted leaves the rows as its first record names them.
-            let first = Replayed::first(log, blobs).await?;
+            let first = Replayed::first(&log, blobs).await?;
             if first.size == 0 || first.projection.difference(rows).await?.is_some() {
                 return Err(OpenError::ProjectionAhead {
                     origin: applied.origin,
@@ -324,15 +327,12 @@ async fn catch_up(log: &LogWriter, blobs: &Blobs, rows: &SqliteRows) -> Result<K
             return Err(gone(&applied));
         }
         Some(applied) => (
-            Replayed::start(log, blobs, hint, applied.size).await?,
+            Replayed::start(&log, blobs, hint, applied.size).await?,
             applied.size,
         ),
     };
-    let (replayed, later) = {
-        let log = log.clone();
-        blocking(move || Ok::<_, OpenError>((start.forward(&log, size)?, batches(&log, size, end)?)))
-            .await??
-    };
+    let work = move || Ok::<_, OpenError>((start.forward(&log, size)?, batches(&log, size, end)?));
+    let (replayed, later) = blocking(work).await??;
     differs(&replayed.projection, rows).await?;
     let mut known = Known::new(&replayed.projection);
     for batch in &later {
@@ -351,48 +351,42 @@ async fn differs(projection: &Projection, rows: &SqliteRows) -> Result<(), OpenE
 
 /// Fills empty rows from the log.
 pub(crate) async fn fill(
-    log: &LogWriter,
+    log: Arc<LogEntries>,
     blobs: &Blobs,
     rows: &SqliteRows,
     hint: Option<Position>,
 ) -> Result<Projection, OpenError> {
-    let end = log.durable_size();
-    let start = Replayed::start(log, blobs, hint, end).await?;
+    let end = log.end();
+    let at = |size| Position {
+        origin: log.origin().to_owned(),
+        size,
+    };
+    let start = Replayed::start(&log, blobs, hint, end).await?;
     let replayed = {
-        let log = log.clone();
+        let log = Arc::clone(&log);
         blocking(move || start.forward(&log, end)).await??
     };
-    let applied = Position {
-        origin: log.origin(),
-        size: end,
-    };
+    let applied = at(end);
     for batch in &replayed.projection.to_batches(&applied)? {
         rows.apply(batch).await?;
     }
     if let Some(index) = replayed.snapshot {
-        rows.set_position(
-            SNAPSHOT_HINT,
-            &Position {
-                origin: log.origin(),
-                size: index,
-            },
-        )
-        .await?;
+        rows.set_position(SNAPSHOT_HINT, &at(index)).await?;
     }
     Ok(replayed.projection)
 }
 
 /// The latest time that the newest records and the rows' memory of the clock know.
-async fn newest_time(dir: &StateDir, log: &LogWriter, rows: &SqliteRows) -> Result<Timestamp, OpenError> {
+async fn newest_time(log: &LogWriter, rows: &SqliteRows) -> Result<Timestamp, OpenError> {
     let remembered = rows
         .position(CLOCK)
         .await?
         .and_then(|clock| i64::try_from(clock.size).ok());
     let mut newest = Timestamp::from_unix_ms(remembered.unwrap_or(0));
     let end = log.durable_size();
-    let retention = Retention::read(&Posix, &log_paths(dir)).map_err(ReadError::from)?;
-    let first = end.saturating_sub(RECENT).max(retention.minimum_index);
-    walk(log, first, end, &mut |_, leaf| {
+    let entries = log.entries()?;
+    let first = end.saturating_sub(RECENT).max(entries.minimum());
+    walk(&entries, first, end, &mut |_, leaf| {
         if let Ok(record) = Record::from_leaf(leaf) {
             newest = newest.max(record.time);
         }

@@ -1,4 +1,4 @@
-//! The rows as of a place in the log now written, replayed from its newest usable snapshot.
+//! The rows as of a place in a log, replayed from its newest usable snapshot.
 //!
 //! A snapshot is a `state.snapshot` record, or the `log.recovered` record with which an origin begins after a recovery; it
 //! carries the digest of a blob with all rows, so neither a former origin nor a pruned entry is needed to know the state.
@@ -10,7 +10,7 @@ use stockade_evidence::{Change, Digest, Event, Record};
 use crate::{
     blobs::Blobs,
     error::OpenError,
-    log::{LogWriter, ReadError},
+    log::{LogEntries, ReadError},
     projection::{Projection, ReplayError, changes_of, contains},
     rows::{Batch, Position},
 };
@@ -22,7 +22,7 @@ const CATCH_UP_BATCH: usize = 1_000;
 pub(crate) type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ReplayError>;
 
 /// Gives each entry from `from` to before `to`, in order, until one fails.
-pub(crate) fn walk(log: &LogWriter, from: u64, to: u64, each: Each<'_>) -> Result<(), OpenError> {
+pub(crate) fn walk(log: &LogEntries, from: u64, to: u64, each: Each<'_>) -> Result<(), OpenError> {
     if from >= to {
         return Ok(());
     }
@@ -35,9 +35,9 @@ pub(crate) fn walk(log: &LogWriter, from: u64, to: u64, each: Each<'_>) -> Resul
 }
 
 /// The entry with this index; `None` where there is none or it is no record.
-pub(crate) fn entry(log: &LogWriter, index: u64) -> Result<Option<Record>, OpenError> {
+pub(crate) fn entry(log: &LogEntries, index: u64) -> Result<Option<Record>, OpenError> {
     let mut found = None;
-    if index < log.durable_size() {
+    if index < log.end() {
         walk(log, index, index.saturating_add(1), &mut |_, leaf| {
             found = Record::from_leaf(leaf).ok();
             Ok(())
@@ -59,7 +59,7 @@ pub(crate) struct Replayed {
 impl Replayed {
     /// Where a replay starts that must not begin after entry `latest`.
     pub(crate) async fn start(
-        log: &LogWriter,
+        log: &LogEntries,
         blobs: &Blobs,
         hint: Option<Position>,
         latest: u64,
@@ -80,7 +80,7 @@ impl Replayed {
 
     /// The newest snapshot from entry `minimum` to before `latest`, by looking at every entry.
     async fn newest_snapshot(
-        log: &LogWriter,
+        log: &LogEntries,
         blobs: &Blobs,
         minimum: u64,
         latest: u64,
@@ -98,18 +98,18 @@ impl Replayed {
             }
         }
         Err(OpenError::SnapshotMissing {
-            origin: log.origin(),
+            origin: log.origin().to_owned(),
             index: minimum,
         })
     }
 
     /// The rows that the origin began with: none, or what its recovery names.
-    pub(crate) async fn first(log: &LogWriter, blobs: &Blobs) -> Result<Self, OpenError> {
+    pub(crate) async fn first(log: &LogEntries, blobs: &Blobs) -> Result<Self, OpenError> {
         match entry(log, 0)? {
             Some(record) if record.event == Event::LogRecovered => {
                 let found = Self::from_snapshot(log, blobs, 0).await?;
                 found.ok_or_else(|| OpenError::SnapshotMissing {
-                    origin: log.origin(),
+                    origin: log.origin().to_owned(),
                     index: 0,
                 })
             }
@@ -122,7 +122,7 @@ impl Replayed {
     }
 
     /// The rows of the snapshot at `index`, where the log and the blob confirm it.
-    async fn from_snapshot(log: &LogWriter, blobs: &Blobs, index: u64) -> Result<Option<Self>, OpenError> {
+    async fn from_snapshot(log: &LogEntries, blobs: &Blobs, index: u64) -> Result<Option<Self>, OpenError> {
         let Some(digest) = entry(log, index)?.as_ref().and_then(snapshot_digest) else {
             return Ok(None);
         };
@@ -141,10 +141,10 @@ impl Replayed {
     }
 
     /// Replays on until it is the sum of `size` entries.
-    pub(crate) fn forward(mut self, log: &LogWriter, size: u64) -> Result<Self, OpenError> {
+    pub(crate) fn forward(mut self, log: &LogEntries, size: u64) -> Result<Self, OpenError> {
         let origin = log.origin();
         walk(log, self.size, size, &mut |index, leaf| {
-            self.projection.replay(&origin, index, leaf).map(drop)
+            self.projection.replay(origin, index, leaf).map(drop)
         })?;
         self.size = size;
         Ok(self)
@@ -161,15 +161,15 @@ pub(crate) fn snapshot_path(digest: &Digest) -> String {
 }
 
 /// The batches that bring rows from the sum of `from` entries to that of `to`.
-pub(crate) fn batches(log: &LogWriter, from: u64, to: u64) -> Result<Vec<Batch>, OpenError> {
+pub(crate) fn batches(log: &LogEntries, from: u64, to: u64) -> Result<Vec<Batch>, OpenError> {
     let origin = log.origin();
     let applied = |size| Position {
-        origin: origin.clone(),
+        origin: origin.to_owned(),
         size,
     };
     let mut batches: Vec<Batch> = Vec::new();
     walk(log, from, to, &mut |index, leaf| {
-        let changes: Vec<(u64, Change)> = changes_of(&origin, index, leaf)?
+        let changes: Vec<(u64, Change)> = changes_of(origin, index, leaf)?
             .into_iter()
             .map(|change| (index, change))
             .collect();

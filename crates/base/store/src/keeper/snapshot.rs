@@ -70,7 +70,8 @@ impl Keeper {
     async fn make_snapshot(&self) -> Result<u64, SnapshotError> {
         let shared = &self.shared;
         let hint = shared.rows.backend().position(SNAPSHOT_HINT).await?;
-        let (log, end) = (shared.log.clone(), shared.log.durable_size());
+        let log = shared.log.entries().map_err(OpenError::from)?;
+        let end = log.end();
         let start = Replayed::start(&log, &shared.blobs, hint, end).await?;
         let replayed = blocking(move || start.forward(&log, end))
             .await

@@ -4,21 +4,24 @@
 //! A log that was put back to an older state, or left out, is whole in itself. Only the sealed head, the records of
 //! recoveries and the records of pruning tell. Nothing is written, and a running log may be audited.
 
-use serde_json::Value;
-use stockade_evidence::{Event, Record, Verification, root_at, verify_log};
+use std::collections::BTreeMap;
+
+use stockade_evidence::{LogVerifier, Verification, root_at, verify_log};
 
 use super::{
-    LogPaths,
+    LogEntries, LogPaths,
+    error::LogOpenError,
+    former::{FormerOrigin, Predecessor, former_origins, pruning},
     head::{Head, TreeHead},
     prune::Retention,
-    recover::{FormerOrigin, former_origins},
     source::FolderSource,
     trust::LogTrust,
 };
-use crate::{
-    disk::{DiskError, Posix},
-    projection::contains,
-};
+use crate::disk::{DiskError, Posix};
+
+const KEYRING: &str = "keys/keyring.json";
+const UNCONFIRMED: &str = "does not open, so nothing here confirms the keys in `log.vkey`: verify with `--log` and `--key`, and keys \
+                           that were kept elsewhere";
 
 /// The verdict on the log now written, and on those before it.
 #[derive(Clone, Debug)]
@@ -56,21 +59,45 @@ pub fn audit(
     };
     let of = |origin: &str| since.filter(|text| text.lines().next() == Some(origin));
     let is_former = formers.iter().any(|former| of(&former.origin).is_some());
-    let mut current = auditor.current(&source, &origin, since.filter(|_| !is_former))?;
+    let (mut current, before) = auditor.current(&source, &origin, since.filter(|_| !is_former))?;
+    if !trust.is_confirmed() {
+        current.add(KEYRING, UNCONFIRMED);
+    }
     match head {
         Ok(Some(head)) => {
-            check_head(&head, &source, &mut current);
+            check_head(&head, "head.json", &source, &mut current);
             check_signer(&head, trust, &mut current);
             check_count(&head, formers.len(), &mut current);
         }
         Ok(None) => current.add("head.json", "is missing"),
-        Err(error) => current.add("head.json", first_line(&error.to_string())),
+        Err(error) => current.add("head.json", first_line(&error)),
     }
-    let others = formers
-        .iter()
-        .map(|former| auditor.former(former, of(&former.origin)))
-        .collect::<Result<_, _>>()?;
+    let mut chain = Chain::default();
+    chain.add(before);
+    let mut others = Vec::new();
+    // Newest first: each says what the one before it was.
+    for former in formers.iter().rev() {
+        let (found, before) = auditor.former(former, chain.named(former), of(&former.origin))?;
+        chain.add(before);
+        others.push(found);
+    }
+    others.reverse();
     Ok(Audit { current, others })
+}
+
+/// What the logs say of those before them, by folder.
+#[derive(Default)]
+struct Chain(BTreeMap<String, Predecessor>);
+
+impl Chain {
+    fn add(&mut self, before: Option<Predecessor>) {
+        self.0
+            .extend(before.map(|before| (before.folder.clone(), before)));
+    }
+
+    fn named(&self, former: &FormerOrigin) -> Option<&Predecessor> {
+        self.0.get(former.folder())
+    }
 }
 
 struct Auditor<'a> {
@@ -80,78 +107,120 @@ struct Auditor<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
+/// One log, and what it says of the log before it.
+type Verdict = (Verification, Option<Predecessor>);
+
 impl Auditor<'_> {
     fn current(
         &self,
         source: &FolderSource,
         origin: &str,
         since: Option<&str>,
-    ) -> Result<Verification, DiskError> {
-        let retention = Retention::read(&Posix, self.paths);
-        let minimum = retention.as_ref().map_or(0, |retention| retention.minimum_index);
-        let mut found = self.verdict(source, origin, since, minimum)?;
+    ) -> Result<Verdict, DiskError> {
+        let minimum = || Retention::read(&Posix, self.paths).map(|retention| retention.minimum_index);
+        let verifiers = self.trust.verifiers(origin);
+        let look = |minimum: &Result<u64, _>| {
+            self.verdict(source, &verifiers, since, *minimum.as_ref().unwrap_or(&0))
+        };
+        let mut retention = minimum();
+        let mut verdict = look(&retention)?;
+        let now = minimum();
+        if let (Ok(before), Ok(now)) = (&retention, &now)
+            && before != now
+        {
+            // A running server pruned meanwhile.
+            verdict = look(&Ok(*now))?;
+            retention = Ok(*now);
+        }
         if let Err(error) = retention {
-            found.add("retention.json", error.to_string());
+            verdict.0.add("retention.json", error.to_string());
         }
         if self.trust.file_differs() {
-            found.add("log.vkey", "does not hold the keys that the keyring holds");
+            verdict
+                .0
+                .add("log.vkey", "does not hold the keys that the keyring holds");
         }
-        Ok(found)
+        Ok(verdict)
     }
 
-    fn former(&self, former: &FormerOrigin, since: Option<&str>) -> Result<Verification, DiskError> {
-        let mut found = self.verdict(&former.source, &former.origin, since, former.minimum_index)?;
-        // What broke the log may have been its head; the record of the recovery counts then.
-        if let Ok(Some(head)) = self.trust.head(&former.head) {
-            check_head(&head, &former.source, &mut found);
+    /// `named` is what the log after it says.
+    fn former(
+        &self,
+        former: &FormerOrigin,
+        named: Option<&Predecessor>,
+        since: Option<&str>,
+    ) -> Result<Verdict, DiskError> {
+        let named_head = named.and_then(|named| named.head);
+        let mut verifiers = self.trust.verifiers(&former.origin);
+        if named_head.is_some() {
+            verifiers.extend(self.trust.verifiers_before_rebuild(&former.origin));
         }
-        Ok(found)
+        let (mut found, before) = self.verdict(&former.source, &verifiers, since, former.minimum_index)?;
+        let file = format!("origins/{}.head.json", former.folder());
+        match self.trust.head(&former.head) {
+            Ok(Some(head)) => check_head(&head, &file, &former.source, &mut found),
+            // Nothing could be confirmed when it was left behind.
+            Ok(None) if named.is_some() && named_head.is_none() => {}
+            Ok(None) => found.add(file, "is missing"),
+            // A rebuilt keyring seals otherwise; what the next log says counts then.
+            Err(_) if named_head.is_some() => {}
+            Err(error) => found.add(file, first_line(&error)),
+        }
+        Ok((found, before))
     }
 
     /// One log by itself, and the log before it.
     fn verdict(
         &self,
         source: &FolderSource,
-        origin: &str,
+        verifiers: &[LogVerifier],
         since: Option<&str>,
         minimum: u64,
-    ) -> Result<Verification, DiskError> {
-        let verifiers = self.trust.verifiers(origin);
+    ) -> Result<Verdict, DiskError> {
         let listing = source.listing()?;
-        let mut found = verify_log(source, Some(&listing), &verifiers, since, minimum, self.progress);
-        check_retention(source, minimum, &mut found);
-        if let Some(record) = first_record(source, &found) {
-            self.check_left_behind(&record, &mut found);
+        let mut found = verify_log(source, Some(&listing), verifiers, since, minimum, self.progress);
+        if found.root.is_empty() {
+            return Ok((found, None));
         }
-        Ok(found)
+        let entries = LogEntries::new(
+            found.origin.clone(),
+            source.clone(),
+            minimum,
+            found.size,
+            Vec::new(),
+        );
+        check_retention(&entries, &mut found);
+        // An entry that cannot be read is a problem already.
+        let before = Predecessor::of_log(&entries).ok().flatten();
+        if let Some(before) = &before {
+            self.check_left_behind(before, &mut found);
+        }
+        Ok((found, before))
     }
 
-    /// The log that the first record of a log says was left behind must be there, with the size and root it had.
-    fn check_left_behind(&self, first: &Record, found: &mut Verification) {
-        let text = |name| first.details.get(name).and_then(Value::as_str);
-        let Some(folder) = text("former_folder") else {
-            return;
-        };
-        let file = format!("origins/{folder}");
-        if !self.paths.origins.join(folder).is_dir() {
+    /// The log that was left behind must be there, with the size and root it had.
+    fn check_left_behind(&self, before: &Predecessor, found: &mut Verification) {
+        let file = format!("origins/{}", before.folder);
+        if !self.paths.origins.join(&before.folder).is_dir() {
             found.add(file, "is missing: the log of this name was left behind here");
             return;
         }
-        let Some(former) = self.formers.iter().find(|former| former.folder() == folder) else {
-            found.add(format!("{file}.head.json"), "is missing");
+        let Some(former) = self
+            .formers
+            .iter()
+            .find(|former| former.folder() == before.folder)
+        else {
+            found.add(file, "has the name of the log now written");
             return;
         };
-        let (Some(size), Some(root)) = (
-            first.details.get("former_size").and_then(Value::as_u64),
-            text("former_root"),
-        ) else {
+        let Some(TreeHead { size, root }) = before.head else {
             return;
         };
         if former.size > size {
             let reason = format!("has {} entries where {size} were left behind", former.size);
             found.add(&file, reason);
         }
-        if size > 0 && root_at(&former.source, size).ok().map(hex::encode).as_deref() != Some(root) {
+        if size > 0 && root_at(&former.source, size).ok() != Some(root) {
             found.add(
                 file,
                 format!("is not the log of {size} entries that was left behind"),
@@ -161,7 +230,7 @@ impl Auditor<'_> {
 }
 
 /// The log must be at or beyond what was signed when `head` was written, and contain the tree that it names.
-fn check_head(head: &Head, source: &FolderSource, found: &mut Verification) {
+fn check_head(head: &Head, file: &str, source: &FolderSource, found: &mut Verification) {
     let signed = head.published.map_or(0, |published| published.size);
     if found.size < signed && !found.root.is_empty() {
         let reason = format!(
@@ -172,8 +241,8 @@ fn check_head(head: &Head, source: &FolderSource, found: &mut Verification) {
     }
     let TreeHead { size, root } = head.current;
     if size > 0 && root_at(source, size).ok() != Some(root) {
-        let reason = format!("its head names a tree of {size} entries, which the tiles do not give");
-        found.add("tile", reason);
+        let reason = format!("names a tree of {size} entries, which the tiles do not give");
+        found.add(file, reason);
     }
 }
 
@@ -202,39 +271,16 @@ fn check_count(head: &Head, formers: usize, found: &mut Verification) {
 }
 
 /// Entries may be missing only where a record of the log says that they were pruned.
-fn check_retention(source: &FolderSource, minimum: u64, found: &mut Verification) {
-    let mut named = minimum == 0;
+fn check_retention(entries: &LogEntries, found: &mut Verification) {
+    let minimum = entries.minimum();
     // An entry that cannot be read is a problem already.
-    let _ = source.entries(minimum, found.size, &mut |_, leaf| {
-        named = named || pruned_below(leaf).is_some_and(|index| index >= minimum);
-        !named
-    });
-    if !named {
+    if minimum > 0 && pruning(entries, minimum).ok().flatten().is_none() {
         let reason = format!("says that entries below {minimum} were pruned, and no record of the log does");
         found.add("retention.json", reason);
     }
 }
 
-fn pruned_below(leaf: &[u8]) -> Option<u64> {
-    if !contains(leaf, Event::LogPruned.name().as_bytes()) {
-        return None;
-    }
-    let record = Record::from_leaf(leaf).ok()?;
-    let index = record.details.get("minimum_index")?.as_u64()?;
-    (record.event == Event::LogPruned).then_some(index)
-}
-
-/// The record of the recovery that this log began with, if it did and the record was not pruned.
-fn first_record(source: &FolderSource, found: &Verification) -> Option<Record> {
-    let mut first = None;
-    // An entry that cannot be read is a problem already, or was pruned.
-    let _ = source.entries(0, found.size.min(1), &mut |_, leaf| {
-        first = Record::from_leaf(leaf).ok();
-        false
-    });
-    first.filter(|record| record.event == Event::LogRecovered)
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+fn first_line(error: &LogOpenError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use stockade_crypto::JournalKey;
+use stockade_evidence::{FULL_WIDTH, TilePath, parse_path};
 
 use super::{
     error::{LogOpenError, ReadError},
+    former::FormerOrigin,
     head::Head,
-    recover::FormerOrigin,
     replay::replay,
     source::FolderSource,
 };
@@ -15,6 +16,7 @@ use crate::disk::Posix;
 /// The durable entries of a log.
 #[derive(Debug)]
 pub struct LogEntries {
+    origin: String,
     source: FolderSource,
     minimum: u64,
     integrated: u64,
@@ -23,12 +25,14 @@ pub struct LogEntries {
 
 impl LogEntries {
     pub(crate) const fn new(
+        origin: String,
         source: FolderSource,
         minimum: u64,
         integrated: u64,
         pending: Vec<Bytes>,
     ) -> Self {
         Self {
+            origin,
             source,
             minimum,
             integrated,
@@ -40,12 +44,24 @@ impl LogEntries {
     /// checkpoint, or with its tiles.
     pub(crate) fn of_former(former: &FormerOrigin, key: &JournalKey) -> Self {
         let (mut integrated, mut pending) = (former.size, Vec::new());
-        if let Ok(Some(head)) = Head::read(&Posix, &former.head) {
+        if let Ok(Some(head)) = Head::read_sealed(&Posix, &former.head, key) {
             integrated = head.current.size;
             let replayed = replay(&Posix, &former.journal, &head.origin, key, integrated);
             pending = replayed.map_or_else(|error| lost(&error), |replayed| replayed.leaves);
         }
-        Self::new(former.source.clone(), former.minimum_index, integrated, pending)
+        let origin = former.origin.clone();
+        Self::new(
+            origin,
+            former.source.clone(),
+            former.minimum_index,
+            integrated,
+            pending,
+        )
+    }
+
+    /// The log's name in its checkpoints.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The first entry that retention left.
@@ -57,6 +73,20 @@ impl LogEntries {
     pub fn end(&self) -> u64 {
         let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
         self.integrated.saturating_add(pending)
+    }
+
+    /// The first entry in a bundle that is there, after the one of `from`, which is not.
+    pub(crate) fn after_gap(&self, from: u64) -> u64 {
+        let width = u64::from(FULL_WIDTH);
+        let listing = self.source.listing().unwrap_or_default();
+        let bundles = listing.iter().filter_map(|path| match parse_path(path)? {
+            TilePath::Entries { index, .. } => Some(index.saturating_mul(width)),
+            TilePath::Hashes { .. } => None,
+        });
+        let next = bundles
+            .filter(|first| *first > from && *first < self.integrated)
+            .min();
+        next.unwrap_or_else(|| self.integrated.max(from.saturating_add(1)))
     }
 
     /// Calls `each` with every entry from index `from` on, until it says `false`.

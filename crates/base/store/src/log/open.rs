@@ -59,14 +59,7 @@ pub(crate) fn prepare(
     config: &LogConfig,
     first: Vec<u8>,
 ) -> Result<(), LogOpenError> {
-    check_origin(origin)?;
-    if first.len() > MAX_ENTRY {
-        return Err(AppendError::TooLarge {
-            length: first.len(),
-            limit: MAX_ENTRY,
-        }
-        .into());
-    }
+    check_first(origin, &first)?;
     for folder in [&paths.log, &paths.journal, &paths.origins] {
         disk.make_dir(folder)?;
     }
@@ -97,6 +90,18 @@ pub(crate) fn prepare(
         .map_err(AppendError::from)?;
     Head::first(origin, generation).write(&**disk, &paths.head, key)?;
     Ok(())
+}
+
+/// Whether a log can have this name and begin with this entry.
+pub(crate) fn check_first(origin: &str, first: &[u8]) -> Result<(), LogOpenError> {
+    if first.len() > MAX_ENTRY {
+        return Err(AppendError::TooLarge {
+            length: first.len(),
+            limit: MAX_ENTRY,
+        }
+        .into());
+    }
+    check_origin(origin)
 }
 
 fn check_origin(origin: &str) -> Result<(), LogOpenError> {

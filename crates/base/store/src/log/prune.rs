@@ -51,8 +51,13 @@ pub enum PruneError {
 }
 
 impl Retention {
-    fn path(paths: &LogPaths) -> PathBuf {
+    pub(crate) fn path(paths: &LogPaths) -> PathBuf {
         beside(&paths.head, "retention.json")
+    }
+
+    /// Where the file of the log that was left behind under `name` in `origins` lies.
+    pub(crate) fn path_of_former(origins: &Path, name: &str) -> PathBuf {
+        origins.join(format!("{name}.retention.json"))
     }
 
     /// What is in force for the log at `paths`.
@@ -62,7 +67,7 @@ impl Retention {
 
     /// What was in force for the log that was left behind under `name` in `origins`.
     pub(crate) fn of_former(disk: &dyn Disk, origins: &Path, name: &str) -> Result<Self, DiskError> {
-        Self::read_at(disk, &origins.join(format!("{name}.retention.json")))
+        Self::read_at(disk, &Self::path_of_former(origins, name))
     }
 
     fn read_at(disk: &dyn Disk, path: &Path) -> Result<Self, DiskError> {

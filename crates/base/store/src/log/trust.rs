@@ -3,9 +3,12 @@
 //! The file lies beside the head, so that a log can be verified when the root key is lost. It is no root of trust:
 //! whoever can write the folder can write the file. While the keyring opens, its keys count and the file is compared.
 
-use std::{io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use stockade_crypto::{JournalKey, KeyError, KeyProvider, VerifyingKey};
+use stockade_crypto::{JournalKey, KeyError, KeyProvider, LogKeys, VerifyingKey};
 use stockade_evidence::{BadVerifierKeys, LogVerifier, OpenedCheckpoint, open_checkpoint};
 
 use super::{
@@ -29,6 +32,8 @@ type Pair = (VerifyingKey, VerifyingKey);
 #[derive(Clone, Debug)]
 pub struct LogTrust {
     pairs: Vec<Pair>,
+    /// Those that signed before the keyring was rebuilt, from a plain file: nothing confirms them.
+    before_rebuild: Vec<Pair>,
     journal: Option<JournalKey>,
     file_differs: bool,
 }
@@ -56,12 +61,14 @@ impl LogTrust {
             Ok(keys) => {
                 let mut trust = Self::of_keyring(&keys)?;
                 trust.file_differs = trust.differs(file);
+                trust.before_rebuild = read(&keys_before_rebuild(file)).unwrap_or_default();
                 Ok(trust)
             }
             Err(lost) => match read(file) {
                 Err(TrustError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Err(lost.into()),
                 pairs => Ok(Self {
                     pairs: pairs?,
+                    before_rebuild: Vec::new(),
                     journal: None,
                     file_differs: false,
                 }),
@@ -71,15 +78,20 @@ impl LogTrust {
 
     /// The keys in the keyring.
     pub fn of_keyring(keys: &KeyProvider) -> Result<Self, KeyError> {
-        let current = keys.log_keys()?;
-        let mut pairs = vec![(current.ed25519.verifying_key(), current.ml_dsa_44.verifying_key())];
+        let mut trust = Self::of_log_keys(&keys.log_keys()?);
         // Newest first, so that a file from before a rotation is the end of the list after it.
-        pairs.extend(keys.former_log_keys()?.into_iter().rev());
-        Ok(Self {
-            pairs,
-            journal: Some(current.journal),
+        trust.pairs.extend(keys.former_log_keys()?.into_iter().rev());
+        Ok(trust)
+    }
+
+    /// These keys, without former ones.
+    pub fn of_log_keys(keys: &LogKeys) -> Self {
+        Self {
+            pairs: vec![(keys.ed25519.verifying_key(), keys.ml_dsa_44.verifying_key())],
+            before_rebuild: Vec::new(),
+            journal: Some(keys.journal.clone()),
             file_differs: false,
-        })
+        }
     }
 
     /// Whether the keyring confirmed the keys.
@@ -94,12 +106,12 @@ impl LogTrust {
 
     /// The keys as verifiers of the log `origin`, the present pair first.
     pub fn verifiers(&self, origin: &str) -> Vec<LogVerifier> {
-        let verifier = |(ed25519, ml_dsa_44): &Pair| LogVerifier {
-            name: origin.to_owned(),
-            ed25519: ed25519.clone(),
-            ml_dsa_44: ml_dsa_44.clone(),
-        };
-        self.pairs.iter().map(verifier).collect()
+        verifiers(&self.pairs, origin)
+    }
+
+    /// The keys of before the keyring was rebuilt, as verifiers. They count only for what something else names.
+    pub(crate) fn verifiers_before_rebuild(&self, origin: &str) -> Vec<LogVerifier> {
+        verifiers(&self.before_rebuild, origin)
     }
 
     /// The Ed25519 keys, which sign backups.
@@ -154,6 +166,27 @@ impl LogTrust {
         write_durable(file, text.as_bytes())
     }
 
+    /// Moves the keys in `file` to those of before the keyring was rebuilt: they alone verify the log so far.
+    pub fn set_aside(file: &Path) -> io::Result<()> {
+        let aside = keys_before_rebuild(file);
+        let mut texts = Vec::new();
+        for path in [file, &aside] {
+            match read_bounded(path, FILE_MAX_BYTES) {
+                Ok(bytes) => texts.push(bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if texts.is_empty() {
+            return Ok(());
+        }
+        write_durable(&aside, &texts.concat())?;
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Whether `file` is there and holds other keys. One without the newest pair was left by an interrupted rotation.
     fn differs(&self, file: &Path) -> bool {
         match read(file) {
@@ -162,6 +195,20 @@ impl LogTrust {
             Err(TrustError::Keys(_) | TrustError::Malformed(_)) => true,
         }
     }
+}
+
+fn verifiers(pairs: &[Pair], origin: &str) -> Vec<LogVerifier> {
+    let verifier = |(ed25519, ml_dsa_44): &Pair| LogVerifier {
+        name: origin.to_owned(),
+        ed25519: ed25519.clone(),
+        ml_dsa_44: ml_dsa_44.clone(),
+    };
+    pairs.iter().map(verifier).collect()
+}
+
+/// Where the keys in `file` go when the keyring is rebuilt.
+pub(crate) fn keys_before_rebuild(file: &Path) -> PathBuf {
+    file.with_extension("vkey.before-rebuild")
 }
 
 fn made_now(verifiers: &[LogVerifier], opened: &OpenedCheckpoint) -> bool {

@@ -268,7 +268,13 @@ impl LogWriter {
         let (integrated, pending) = (progress.integrated, progress.pending.iter().cloned().collect());
         drop(progress);
         let source = FolderSource::new(&self.inner.paths.log);
-        Ok(LogEntries::new(source, minimum, integrated, pending))
+        Ok(LogEntries::new(
+            self.origin(),
+            source,
+            minimum,
+            integrated,
+            pending,
+        ))
     }
 
     /// Calls `each` with every durable entry from index `from` on, integrated or not, until it says `false`.

@@ -11,7 +11,7 @@ use stockade_store::{
         Disk, Posix,
         testing::{Operation, Recording},
     },
-    log::{Anchor, LogConfig, LogWriter, Recovery, prune, recover},
+    log::{Anchor, Left, LogConfig, LogOpenError, LogPaths, LogTrust, LogWriter, Recovery, prune, recover},
 };
 
 use crate::log_support::{ORIGIN, Random, answer, config, leaf, now, paths};
@@ -162,10 +162,7 @@ pub(crate) fn recovery(root: &Path, keys: LogKeys) -> Trace {
     log.close().unwrap();
     disk.mark("recovering");
     let shared: Arc<dyn Disk> = disk.clone();
-    let (log, _) = recover(&shared, &paths(&root.join("state")), second(root, &keys), |_| {
-        leaf(99, 10)
-    })
-    .unwrap();
+    let log = leave(&shared, &paths(&root.join("state")), root, &keys).unwrap();
     disk.mark("recovered");
     let mut work = Work {
         disk,
@@ -190,8 +187,18 @@ fn disk_mark_first(work: &Work) {
     work.disk.mark(format!("durable 0 {}", hex(&leaf(99, 10))));
 }
 
-/// How the new origin is started.
-pub(crate) fn second(root: &Path, keys: &LogKeys) -> Recovery<'static> {
+/// Leaves the log behind and starts the new origin.
+pub(crate) fn leave(
+    disk: &Arc<dyn Disk>,
+    paths: &LogPaths,
+    root: &Path,
+    keys: &LogKeys,
+) -> Result<LogWriter, LogOpenError> {
+    let left = Left::survey(paths, &LogTrust::of_log_keys(keys), &keys.journal)?;
+    recover(disk, paths, &left, second(root, keys), leaf(99, 10))
+}
+
+fn second(root: &Path, keys: &LogKeys) -> Recovery<'static> {
     Recovery {
         origin: SECOND,
         keys: keys.clone(),

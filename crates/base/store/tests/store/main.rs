@@ -11,4 +11,6 @@ mod personal;
 #[cfg(test)]
 mod projection;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod suite;
