@@ -200,11 +200,25 @@ mod tests {
             .unwrap();
         fs::remove_file(&root).unwrap();
         assert_eq!(json(&house.dir, &["log", "key"]), key);
-        house.verified(0, "nothing confirms the keys");
+        // Whoever can write the folder can write `log.vkey`, and a log to go with it.
+        house.verified(4, "keys/keyring.json: does not open, so nothing here confirms");
+        house.verified(4, "`--log` and `--key`");
+        let kept = house.temp.path().join("kept.vkey");
+        let lines: Vec<&str> = key["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|line| line.as_str())
+            .collect();
+        fs::write(&kept, lines.join("\n")).unwrap();
+        let (log, kept) = (house.state("log"), kept.to_str().unwrap().to_owned());
+        let stranger = ["log", "verify", "--log", log.to_str().unwrap(), "--key", &kept];
+        house.says(&stranger, 0, "intact");
         let tile = house.state("log/checkpoint");
         let text = fs::read_to_string(&tile).unwrap();
         fs::write(&tile, text.replacen('\n', "\n1", 1)).unwrap();
         house.verified(4, "BROKEN");
+        house.says(&stranger, 4, "BROKEN");
         fs::remove_file(house.state("log.vkey")).unwrap();
         house.says(&["log", "verify"], 3, "the root key");
         put_back(&whole, &house.state(""));
@@ -218,6 +232,49 @@ mod tests {
         house.done(&["keys", "rotate", "root"]);
         assert_eq!(fs::read_to_string(house.state("log.vkey")).unwrap(), lines);
         house.verified(0, "intact");
+    }
+
+    #[test]
+    fn a_lost_keyring_leaves_a_log_that_verifies() {
+        let house = House::new();
+        house.done(&["keys", "rotate", "log"]);
+        fs::remove_file(house.state("keys/keyring.json")).unwrap();
+        house.done(&["keys", "rebuild"]);
+        assert!(house.state("log.vkey.before-rebuild").exists() && !house.state("log.vkey").exists());
+        house.done(&["log", "recover"]);
+        house.verified(0, "intact");
+        fs::remove_file(house.state("log.vkey.before-rebuild")).unwrap();
+        house.verified(4, "BROKEN");
+    }
+
+    #[test]
+    fn an_edited_row_is_not_signed_by_a_recovery() {
+        let house = House::new();
+        house.done(&["access", "principal", "create", "bob", "--role", "client"]);
+        house.verified(0, "intact");
+        fs::remove_file(house.state("head.json")).unwrap();
+        let database = house.state("records.db");
+        let bytes = fs::read(&database).unwrap();
+        let at = bytes.windows(7).position(|bytes| bytes == b"\"client").unwrap();
+        let mut edited = bytes.clone();
+        edited[at..at + 7].copy_from_slice(b"\"admins");
+        fs::write(&database, edited).unwrap();
+        house.says(&["log", "recover"], 4, "--accept-rows");
+        fs::write(&database, bytes).unwrap();
+        house.done(&["log", "recover"]);
+        house.verified(0, "intact");
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_tampering() {
+        let house = House::new();
+        let bundle = house.state("log/tile/entries");
+        let partials = fs::read_dir(&bundle).unwrap().next().unwrap().unwrap().path();
+        let file = fs::read_dir(partials).unwrap().next().unwrap().unwrap().path();
+        fs::remove_file(&file).unwrap();
+        house.says(&["log", "show"], 4, "is missing");
+        fs::create_dir(&file).unwrap();
+        house.says(&["log", "show"], 3, "cannot");
     }
 
     #[test]
