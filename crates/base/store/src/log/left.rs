@@ -162,9 +162,15 @@ impl Proof<'_> {
     fn end(&self, heads: impl Iterator<Item = TreeHead>) -> u64 {
         let mut heads: Vec<TreeHead> = heads.filter(|head| head.size >= self.minimum).collect();
         heads.sort_by_key(|head| std::cmp::Reverse(head.size));
-        let whole = heads.iter().find(|head| self.grows(head)).map(|head| head.size);
-        let part = || heads.iter().map(|head| self.proven_below(head)).max();
-        whole.or_else(part).unwrap_or(self.minimum)
+        heads.iter().fold(self.minimum, |end, head| {
+            if head.size <= end {
+                end
+            } else if self.grows(head) {
+                head.size
+            } else {
+                end.max(self.proven_below(head))
+            }
+        })
     }
 
     /// Whether the tree grown from the entries is the one that `head` names.
