@@ -4,10 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::{Serialize, Serializer};
 
 /// Values that a protocol passes along without meaning of its own; scalars only, as the protocol says.
+///
+/// Parsers take the protocol's own (`binary_data`, `classification` and the like) out into typed fields and refuse
+/// those of shared memory; writers never write a name of these from here.
 pub type Parameters = BTreeMap<String, Parameter>;
 
 /// One value of [`Parameters`].
@@ -33,15 +37,33 @@ pub struct InferRequest {
     pub inputs: Vec<WireTensor>,
     /// The outputs that the client wants; `None` is all of them.
     pub outputs: Option<Vec<RequestedOutput>>,
+    /// Whether outputs are to come as raw bytes where [`RequestedOutput::binary`] says nothing; HTTP only.
+    pub binary_outputs: Option<bool>,
+}
+
+impl InferRequest {
+    /// Whether the client wants the output of that name as raw bytes behind the JSON.
+    #[must_use]
+    pub fn wants_binary(&self, output: &str) -> bool {
+        let requested = self.outputs.iter().flatten().find(|each| each.name == output);
+        requested
+            .and_then(|each| each.binary)
+            .or(self.binary_outputs)
+            .unwrap_or(false)
+    }
 }
 
 /// An output that a client asks for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestedOutput {
     /// The output's name.
     pub name: String,
     /// Parameters of this output.
     pub parameters: Parameters,
+    /// Whether it is to come as raw bytes behind the JSON; HTTP only.
+    pub binary: Option<bool>,
+    /// That many of the greatest elements as `value:index[:label]`, in place of the output itself.
+    pub classification: Option<NonZeroU32>,
 }
 
 /// The answer to one [`InferRequest`].

@@ -5,13 +5,19 @@
 //!
 //! INVARIANT: an error's text never repeats a byte that the client sent, so it may be logged as it is.
 
+mod body_error;
+mod element;
 mod error_code;
 mod exchange;
+mod limits;
 pub mod oip;
+mod own;
+mod raw;
 
+pub use body_error::BodyError;
 pub use error_code::{ErrorCode, error_body};
 pub use exchange::{
     InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, UnknownOutput, WireData, WireTensor,
     WireType, select_outputs,
 };
-pub use oip::{fuzz_oip_body, fuzz_oip_route};
+pub use oip::{WriteError, fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};

@@ -6,63 +6,37 @@
 //!
 //! INVARIANT: memory grows with the bytes that were sent, never with the shape that was claimed.
 
-use std::str::FromStr;
-
+use crate::body_error::Reason;
+use crate::element::Element;
 use crate::{WireData, WireType};
-
-use super::error::{Place, Reason};
 
 /// What the reader knows of a tensor before it reads the elements.
 pub(super) struct Declared<'a> {
-    pub(super) at: Place,
-    pub(super) datatype: WireType,
+    pub(super) element: Element,
     pub(super) shape: &'a [u64],
     /// The product of `shape`.
     pub(super) count: usize,
-    pub(super) max_element_bytes: usize,
 }
 
 impl Declared<'_> {
     /// Reads `data`, flat or nested as the shape says.
     pub(super) fn read(&self, json: &str) -> Result<WireData, Reason> {
-        Ok(match self.datatype {
-            WireType::Bool => {
-                WireData::Bool(self.elements(json, |token, element| self.boolean(token, element))?)
-            }
-            WireType::U8 => WireData::U8(self.elements(json, |token, element| self.integer(token, element))?),
-            WireType::I8 => WireData::I8(self.elements(json, |token, element| self.integer(token, element))?),
-            WireType::U16 => {
-                WireData::U16(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::I16 => {
-                WireData::I16(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::U32 => {
-                WireData::U32(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::I32 => {
-                WireData::I32(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::U64 => {
-                WireData::U64(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::I64 => {
-                WireData::I64(self.elements(json, |token, element| self.integer(token, element))?)
-            }
-            WireType::F32 => {
-                WireData::F32(self.elements(json, |token, element| self.float::<f32>(token, element))?)
-            }
-            WireType::F64 => {
-                WireData::F64(self.elements(json, |token, element| self.float::<f64>(token, element))?)
-            }
-            WireType::Bytes => {
-                WireData::Bytes(self.elements(json, |token, element| self.bytes(token, element))?)
-            }
+        let element = &self.element;
+        Ok(match element.datatype {
+            WireType::Bool => WireData::Bool(self.elements(json, |token, n| element.boolean(token, n))?),
+            WireType::U8 => WireData::U8(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::I8 => WireData::I8(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::U16 => WireData::U16(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::I16 => WireData::I16(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::U32 => WireData::U32(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::I32 => WireData::I32(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::U64 => WireData::U64(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::I64 => WireData::I64(self.elements(json, |token, n| element.integer(token, n))?),
+            WireType::F32 => WireData::F32(self.elements(json, |token, n| element.float::<f32>(token, n))?),
+            WireType::F64 => WireData::F64(self.elements(json, |token, n| element.float::<f64>(token, n))?),
+            WireType::Bytes => WireData::Bytes(self.elements(json, |token, n| element.bytes(token, n))?),
             WireType::F16 | WireType::BF16 => {
-                return Err(Reason::HalfPrecision {
-                    at: self.at,
-                    datatype: self.datatype,
-                });
+                return Err(element.half_precision());
             }
         })
     }
@@ -74,7 +48,7 @@ impl Declared<'_> {
         let mut scan = Scanner { json, position: 0 };
         if !scan.take(b'[') {
             return Err(Reason::WrongType {
-                at: self.at,
+                at: self.element.at,
                 expected: "a list",
             });
         }
@@ -93,81 +67,6 @@ impl Declared<'_> {
         }
         Ok(walk.read)
     }
-
-    fn boolean(&self, token: &str, element: usize) -> Result<bool, Reason> {
-        match token {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(self.wrong(element, "true or false")),
-        }
-    }
-
-    fn integer<T: FromStr>(&self, token: &str, element: usize) -> Result<T, Reason> {
-        // Some writers say -0, which `FromStr` of unsigned types does not read.
-        if let Ok(value) = if token == "-0" { "0" } else { token }.parse() {
-            return Ok(value);
-        }
-        let integer = is_number(token) && !token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-        Err(if integer {
-            Reason::OutOfRange {
-                at: self.at,
-                element,
-                datatype: self.datatype,
-            }
-        } else {
-            self.wrong(element, "an integer")
-        })
-    }
-
-    fn float<T: FromStr + Into<f64> + Copy>(&self, token: &str, element: usize) -> Result<T, Reason> {
-        // JSON's numbers are a subset of what `FromStr` reads; the words that it also reads (`inf`) are excluded here.
-        if !is_number(token) {
-            return Err(self.wrong(element, "a number"));
-        }
-        match token.parse::<T>() {
-            Ok(value) if value.into().is_finite() => Ok(value),
-            Ok(_) | Err(_) => Err(Reason::OutOfRange {
-                at: self.at,
-                element,
-                datatype: self.datatype,
-            }),
-        }
-    }
-
-    fn bytes(&self, token: &str, element: usize) -> Result<Vec<u8>, Reason> {
-        let quoted = token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let inner = quoted.ok_or_else(|| self.wrong(element, "a string"))?;
-        let text = if inner.contains('\\') {
-            // Escapes of lone surrogates pass the grammar but are no text.
-            serde_json::from_str(token).map_err(|_| self.wrong(element, "a string of Unicode text"))?
-        } else {
-            inner.to_owned()
-        };
-        if text.len() > self.max_element_bytes {
-            return Err(Reason::TooLong {
-                at: self.at,
-                what: "an element",
-                limit: self.max_element_bytes,
-            });
-        }
-        Ok(text.into_bytes())
-    }
-
-    fn wrong(&self, element: usize, expected: &'static str) -> Reason {
-        Reason::WrongElement {
-            at: self.at,
-            element,
-            expected,
-            datatype: self.datatype,
-        }
-    }
-}
-
-fn is_number(token: &str) -> bool {
-    token
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
 /// One way through the lists of `data`.
@@ -181,7 +80,9 @@ struct Walk<'a, T, E> {
 impl<T, E: Fn(&str, usize) -> Result<T, Reason>> Walk<'_, T, E> {
     /// What follows a `[`: lists in lists, no deeper than the shape, whose length is bounded.
     fn nested(&mut self, dimensions: &[u64]) -> Result<(), Reason> {
-        let wrong = Reason::WrongNesting { at: self.declared.at };
+        let wrong = Reason::WrongNesting {
+            at: self.declared.element.at,
+        };
         let Some((&extent, inner)) = dimensions.split_first() else {
             return Err(wrong);
         };
@@ -211,14 +112,16 @@ impl<T, E: Fn(&str, usize) -> Result<T, Reason>> Walk<'_, T, E> {
     /// What follows a `[`: exactly `expected` elements.
     fn list(&mut self, expected: usize) -> Result<(), Reason> {
         let wrong = Reason::WrongCount {
-            at: self.declared.at,
+            at: self.declared.element.at,
             expected: self.declared.count,
         };
         let mut found = 0;
         if !self.scan.take(b']') {
             loop {
                 if matches!(self.scan.peek(), Some(b'[' | b'{')) {
-                    return Err(Reason::WrongNesting { at: self.declared.at });
+                    return Err(Reason::WrongNesting {
+                        at: self.declared.element.at,
+                    });
                 }
                 if found == expected {
                     return Err(wrong);

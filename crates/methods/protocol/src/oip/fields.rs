@@ -10,15 +10,17 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::body_error::{BodyError, Place, Reason};
+use crate::limits::{BodyLimits, Elements};
+use crate::own::BINARY_DATA_SIZE;
 use crate::{Parameter, Parameters};
-
-use super::error::{OipError, Place, Reason};
-use super::limits::BodyLimits;
 
 /// The bounds and the first refusal of one body.
 pub(super) struct Reader<'c> {
     pub(super) limits: &'c BodyLimits,
-    pub(super) elements_left: Cell<usize>,
+    pub(super) elements: Elements,
+    /// What of the raw data behind the JSON no tensor has taken yet; none where the body is JSON alone.
+    raw: Cell<Option<&'c [u8]>>,
     refusal: RefCell<Option<Reason>>,
     expected: Cell<(Place, &'static str)>,
 }
@@ -27,10 +29,50 @@ impl<'c> Reader<'c> {
     pub(super) const fn new(limits: &'c BodyLimits) -> Self {
         Self {
             limits,
-            elements_left: Cell::new(limits.max_elements),
+            elements: Elements::new(limits),
+            raw: Cell::new(None),
             refusal: RefCell::new(None),
             expected: Cell::new((Place::BODY, "an object")),
         }
+    }
+
+    /// Reads a body of JSON and the raw data behind it with `seed`.
+    pub(super) fn read_binary<S: DeserializeSeed<'c>>(
+        &self,
+        body: &'c [u8],
+        json_length: usize,
+        seed: S,
+    ) -> Result<S::Value, BodyError> {
+        self.check_size(body)?;
+        let parts = body.split_at_checked(json_length);
+        let (json, raw) = parts.ok_or(BodyError::new(Reason::HeaderLength))?;
+        self.raw.set(Some(raw));
+        let value = self.read(json, seed)?;
+        if self.raw.get().is_some_and(|rest| !rest.is_empty()) {
+            return Err(BodyError::new(Reason::LeftOver));
+        }
+        Ok(value)
+    }
+
+    /// The next `size` bytes of the raw data.
+    pub(super) fn take_raw(&self, size: usize, at: Place) -> Result<&'c [u8], Reason> {
+        let raw = self.raw.get().ok_or(Reason::NoHeader { at })?;
+        let parts = raw.split_at_checked(size);
+        let (taken, rest) = parts.ok_or(Reason::WrongParameter {
+            at,
+            name: BINARY_DATA_SIZE,
+            expected: "no more than the bytes that follow",
+        })?;
+        self.raw.set(Some(rest));
+        Ok(taken)
+    }
+
+    pub(super) fn check_size(&self, body: &[u8]) -> Result<(), BodyError> {
+        let limit = self.limits.max_bytes;
+        if body.len() > limit {
+            return Err(BodyError::new(Reason::BodyTooLarge { limit }));
+        }
+        Ok(())
     }
 
     /// Reads a whole body with `seed`.
@@ -38,11 +80,8 @@ impl<'c> Reader<'c> {
         &self,
         body: &'de [u8],
         seed: S,
-    ) -> Result<S::Value, OipError> {
-        let limit = self.limits.max_bytes;
-        if body.len() > limit {
-            return Err(OipError::new(Reason::BodyTooLarge { limit }));
-        }
+    ) -> Result<S::Value, BodyError> {
+        self.check_size(body)?;
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let value = seed
             .deserialize(&mut deserializer)
@@ -62,7 +101,7 @@ impl<'c> Reader<'c> {
         self.expected.set((at, expected));
     }
 
-    fn refused(&self, error: &serde_json::Error, body: &[u8]) -> OipError {
+    fn refused(&self, error: &serde_json::Error, body: &[u8]) -> BodyError {
         let (line, column) = (error.line(), error.column());
         let reason = match (self.refusal.borrow_mut().take(), error.classify()) {
             (Some(reason), _) => reason,
@@ -73,7 +112,7 @@ impl<'c> Reader<'c> {
             (None, _) if names_no_number(body, line, column) => Reason::NotFinite { line, column },
             (None, _) => Reason::Malformed { line, column },
         };
-        OipError::new(reason)
+        BodyError::new(reason)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Fuzz entries of this protocol.
 
+use crate::WireType;
+
 use super::{
-    BodyLimits, parse_infer_request, parse_infer_response, route, write_infer_request, write_infer_response,
+    BodyLimits, TensorMetadata, parse_binary_infer_request, parse_binary_infer_response, parse_infer_request,
+    parse_infer_response, route, write_binary_infer_request, write_binary_infer_response,
+    write_infer_request, write_infer_response,
 };
 
 /// Fuzz entry: must not panic. What is read can be written, and what was written is read as the same.
@@ -34,4 +38,49 @@ pub fn fuzz_oip_route(data: &[u8]) {
     let (method, path) = text.split_once('\n').unwrap_or(("GET", &text));
     // A refusal is as good as a route here; both are values.
     drop(route(method, path));
+}
+
+/// Fuzz entry: must not panic. The first two bytes are the JSON's length, the rest the body.
+///
+/// What is read can be written with all of its tensors raw, and what was written is read as the same.
+pub fn fuzz_oip_binary(data: &[u8]) {
+    let Some((length, body)) = data.split_first_chunk() else {
+        return;
+    };
+    let json_length = usize::from(u16::from_le_bytes(*length));
+    let limits = BodyLimits {
+        max_elements: 4096,
+        max_bytes: 1 << 20,
+        ..BodyLimits::default()
+    };
+    let wide = BodyLimits::default();
+    let inputs = WireType::ALL.get(json_length.wrapping_add(body.len()) % WireType::ALL.len());
+    let inputs: Vec<_> = inputs
+        .map(|&datatype| TensorMetadata {
+            name: "x".to_owned(),
+            datatype,
+            shape: vec![-1, 3],
+            labels: Vec::new(),
+        })
+        .into_iter()
+        .collect();
+    if let Ok(request) = parse_binary_infer_request(body, json_length, &inputs, &limits) {
+        let written = write_binary_infer_request(&request, |_| true);
+        assert_eq!(
+            written.map(|written| parse_binary_infer_request(
+                &written.bytes,
+                written.json_length,
+                &[],
+                &wide
+            )),
+            Ok(Ok(request))
+        );
+    }
+    if let Ok(response) = parse_binary_infer_response(body, json_length, &limits) {
+        let written = write_binary_infer_response(&response, |_| true);
+        assert_eq!(
+            written.map(|written| parse_binary_infer_response(&written.bytes, written.json_length, &wide)),
+            Ok(Ok(response))
+        );
+    }
 }

@@ -6,68 +6,29 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{InferRequest, InferResponse, Parameters, RequestedOutput, WireTensor, WireType};
+use crate::body_error::{BodyError, Place, Reason};
+use crate::element::Element;
+use crate::limits::BodyLimits;
+use crate::raw::RawTensor;
+use crate::{InferRequest, InferResponse, Parameters, RequestedOutput, WireTensor, WireType, own};
 
 use super::data::Declared;
-use super::error::{OipError, Place, Reason};
 use super::fields::{Extent, Field, List, ParametersSeed, Reader, Text, fields};
-use super::limits::BodyLimits;
 
 /// Reads the body of `POST .../infer`.
 ///
 /// # Guarantee
 /// Time and memory grow with the body's length only; each key is there once; each tensor's data fits its type and
 /// shape; names of tensors differ; numbers are finite.
-pub fn parse_infer_request(body: &[u8], limits: &BodyLimits) -> Result<InferRequest, OipError> {
+pub fn parse_infer_request(body: &[u8], limits: &BodyLimits) -> Result<InferRequest, BodyError> {
     let reader = Reader::new(limits);
-    let envelope = reader.read(
-        body,
-        Envelope {
-            reader: &reader,
-            kind: Kind::Request,
-        },
-    )?;
-    let inputs = envelope.tensors.ok_or(OipError::new(Reason::Missing {
-        at: Place::field("inputs"),
-    }))?;
-    if inputs.is_empty() {
-        return Err(OipError::new(Reason::WrongType {
-            at: Place::field("inputs"),
-            expected: "a list of at least one tensor",
-        }));
-    }
-    // As in Triton, an empty list asks for all outputs.
-    let outputs = envelope.requested.filter(|requested| !requested.is_empty());
-    Ok(InferRequest {
-        id: envelope.id,
-        parameters: envelope.parameters,
-        inputs,
-        outputs,
-    })
+    reader.read(body, Envelope::request(&reader))?.into_request()
 }
 
 /// Reads the body that answers `POST .../infer`, within the same bounds.
-pub fn parse_infer_response(body: &[u8], limits: &BodyLimits) -> Result<InferResponse, OipError> {
+pub fn parse_infer_response(body: &[u8], limits: &BodyLimits) -> Result<InferResponse, BodyError> {
     let reader = Reader::new(limits);
-    let envelope = reader.read(
-        body,
-        Envelope {
-            reader: &reader,
-            kind: Kind::Response,
-        },
-    )?;
-    let missing = |field| {
-        OipError::new(Reason::Missing {
-            at: Place::field(field),
-        })
-    };
-    Ok(InferResponse {
-        model_name: envelope.model_name.ok_or_else(|| missing("model_name"))?,
-        model_version: envelope.model_version,
-        id: envelope.id,
-        parameters: envelope.parameters,
-        outputs: envelope.tensors.ok_or_else(|| missing("outputs"))?,
-    })
+    reader.read(body, Envelope::response(&reader))?.into_response()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,18 +39,68 @@ enum Kind {
 
 /// The fields of either body.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
     id: Option<String>,
     model_name: Option<String>,
     model_version: Option<String>,
     parameters: Parameters,
+    binary_outputs: Option<bool>,
     tensors: Option<Vec<WireTensor>>,
     requested: Option<Vec<RequestedOutput>>,
 }
 
-struct Envelope<'r, 'c> {
+impl Fields {
+    pub(super) fn into_request(self) -> Result<InferRequest, BodyError> {
+        let inputs = self.tensors.ok_or(missing("inputs"))?;
+        if inputs.is_empty() {
+            return Err(BodyError::new(Reason::WrongType {
+                at: Place::field("inputs"),
+                expected: "a list of at least one tensor",
+            }));
+        }
+        Ok(InferRequest {
+            id: self.id,
+            parameters: self.parameters,
+            inputs,
+            // As in Triton, an empty list asks for all outputs.
+            outputs: self.requested.filter(|requested| !requested.is_empty()),
+            binary_outputs: self.binary_outputs,
+        })
+    }
+
+    pub(super) fn into_response(self) -> Result<InferResponse, BodyError> {
+        Ok(InferResponse {
+            model_name: self.model_name.ok_or(missing("model_name"))?,
+            model_version: self.model_version,
+            id: self.id,
+            parameters: self.parameters,
+            outputs: self.tensors.ok_or(missing("outputs"))?,
+        })
+    }
+}
+
+const fn missing(field: &'static str) -> BodyError {
+    BodyError::new(Reason::Missing {
+        at: Place::field(field),
+    })
+}
+
+/// The object that a body is.
+pub(super) struct Envelope<'r, 'c> {
     reader: &'r Reader<'c>,
     kind: Kind,
+}
+
+impl<'r, 'c> Envelope<'r, 'c> {
+    pub(super) const fn request(reader: &'r Reader<'c>) -> Self {
+        let kind = Kind::Request;
+        Self { reader, kind }
+    }
+
+    pub(super) const fn response(reader: &'r Reader<'c>) -> Self {
+        let kind = Kind::Response;
+        Self { reader, kind }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Envelope<'_, '_> {
@@ -121,10 +132,13 @@ impl<'de> Visitor<'de> for Envelope<'_, '_> {
                 ("model_name", Kind::Response) => read.model_name = text(map, "model_name", names)?,
                 ("model_version", Kind::Response) => read.model_version = text(map, "model_version", names)?,
                 ("parameters", _) => {
-                    read.parameters = map.next_value_seed(ParametersSeed {
-                        reader,
-                        at: Place::field("parameters"),
-                    })?;
+                    let at = Place::field("parameters");
+                    read.parameters = map.next_value_seed(ParametersSeed { reader, at })?;
+                    if kind == Kind::Request {
+                        let taken = own::take_bool(&mut read.parameters, own::BINARY_DATA_OUTPUT, at);
+                        read.binary_outputs = taken.map_err(|reason| reader.refuse(reason))?;
+                    }
+                    own::refuse_rest(&read.parameters, at).map_err(|reason| reader.refuse(reason))?;
                 }
                 ("inputs", Kind::Request) => read.tensors = Some(tensors(reader, "inputs", map)?),
                 ("outputs", Kind::Response) => read.tensors = Some(tensors(reader, "outputs", map)?),
@@ -234,10 +248,7 @@ impl<'de> Visitor<'de> for RequestedSeed<'_, '_> {
             Ok(Field::Taken)
         })?;
         let name = name.ok_or_else(|| reader.refuse(Reason::Missing { at: at.at("name") }))?;
-        if shared_memory(&parameters) {
-            return Err(reader.refuse(Reason::SharedMemory { at }));
-        }
-        Ok(RequestedOutput { name, parameters })
+        RequestedOutput::new(name, parameters, at).map_err(|reason| reader.refuse(reason))
     }
 }
 
@@ -311,37 +322,43 @@ struct TensorFields<'de> {
 }
 
 impl TensorFields<'_> {
-    fn finish(self, reader: &Reader<'_>, at: Place) -> Result<WireTensor, Reason> {
+    fn finish(mut self, reader: &Reader<'_>, at: Place) -> Result<WireTensor, Reason> {
         let missing = |field| Reason::Missing { at: at.at(field) };
-        if self.parameters.contains_key("binary_data_size") {
-            return Err(Reason::BinaryData { at });
-        }
-        if shared_memory(&self.parameters) {
-            return Err(Reason::SharedMemory { at });
-        }
+        let size = own::take_size(&mut self.parameters, at)?;
+        own::refuse_rest(&self.parameters, at)?;
         let name = self.name.ok_or_else(|| missing("name"))?;
         let datatype = self.datatype.ok_or_else(|| missing("datatype"))?;
         let shape = self.shape.ok_or_else(|| missing("shape"))?;
-        let json = self.data.ok_or_else(|| missing("data"))?.get();
-        let count = count(&shape).ok_or(Reason::ShapeOverflow { at: at.at("shape") })?;
-        let Some(left) = reader.elements_left.get().checked_sub(count) else {
-            let limit = reader.limits.max_elements;
-            return Err(Reason::TooMany {
-                at: Place::BODY,
-                what: "tensor elements",
-                limit,
-            });
-        };
-        reader.elements_left.set(left);
         let max_element_bytes = reader.limits.max_element_bytes;
-        let declared = Declared {
-            at: at.at("data"),
-            datatype,
-            shape: &shape,
-            count,
-            max_element_bytes,
+        let data = match (size, self.data) {
+            (Some(_), Some(_)) => return Err(Reason::TwoForms { at }),
+            (None, None) => return Err(missing("data")),
+            (Some(size), None) => {
+                let bytes = reader.take_raw(size, at)?;
+                let count = reader.elements.claim(&shape, at.at("shape"))?;
+                RawTensor {
+                    at,
+                    datatype,
+                    count,
+                    max_element_bytes,
+                }
+                .read(bytes)?
+            }
+            (None, Some(json)) => {
+                let count = reader.elements.claim(&shape, at.at("shape"))?;
+                let element = Element {
+                    at: at.at("data"),
+                    datatype,
+                    max_element_bytes,
+                };
+                Declared {
+                    element,
+                    shape: &shape,
+                    count,
+                }
+                .read(json.get())?
+            }
         };
-        let data = declared.read(json)?;
         Ok(WireTensor {
             name,
             datatype,
@@ -352,18 +369,6 @@ impl TensorFields<'_> {
     }
 }
 
-/// How many elements a shape has, if that can be counted; even a shape with a 0 must not overflow before it.
-pub(super) fn count(shape: &[u64]) -> Option<usize> {
-    let product = shape
-        .iter()
-        .try_fold(1_u64, |product, &extent| product.checked_mul(extent))?;
-    usize::try_from(product).ok()
-}
-
 fn name_at<'r, 'c>(reader: &'r Reader<'c>, at: Place) -> Text<'r, 'c> {
     Text::new(reader, at.at("name"), reader.limits.max_name_bytes)
-}
-
-fn shared_memory(parameters: &Parameters) -> bool {
-    parameters.keys().any(|key| key.starts_with("shared_memory_"))
 }

@@ -1,18 +1,19 @@
-//! A request or an answer as its JSON body.
+//! A request or an answer as its body: JSON, and raw data behind it where that is wanted.
 //!
 //! Floats are written as the shortest decimal that reads back to the same value.
 
 use serde::Serialize;
 
-use crate::{InferRequest, InferResponse, Parameters, RequestedOutput, WireData, WireTensor, WireType};
+use crate::limits::count;
+use crate::{
+    InferRequest, InferResponse, Parameters, RequestedOutput, WireData, WireTensor, WireType, own, raw,
+};
 
-use super::parse::count;
-
-/// A tensor that JSON cannot carry. Nothing of it may leave: the answer becomes an error.
+/// A tensor that a body cannot carry. Nothing of it may leave: the answer becomes an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// NaN or an infinity.
-    #[error("tensor {position} holds a value that is not finite, which JSON cannot carry")]
+    #[error("tensor {position} holds a value that is not finite")]
     NotFinite {
         /// Which tensor, from 0.
         position: usize,
@@ -39,15 +40,37 @@ pub enum WriteError {
     },
 }
 
+/// A body of the binary tensor data extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BinaryBody {
+    /// The JSON, then the raw data of each tensor that has it so, in order.
+    pub bytes: Vec<u8>,
+    /// The bytes of JSON, for the header `Inference-Header-Content-Length`.
+    pub json_length: usize,
+}
+
 /// The body that answers `POST .../infer`.
 pub fn write_infer_response(response: &InferResponse) -> Result<Vec<u8>, WriteError> {
-    let mut body = Vec::with_capacity(
-        128 + response
-            .outputs
-            .iter()
-            .map(|output| output.data.len() * 12)
-            .sum::<usize>(),
-    );
+    let body = write_binary_infer_response(response, |_| false)?;
+    Ok(body.bytes)
+}
+
+/// The body of `POST .../infer`, as a client writes it.
+pub fn write_infer_request(request: &InferRequest) -> Result<Vec<u8>, WriteError> {
+    let body = write_binary_infer_request(request, |_| false)?;
+    Ok(body.bytes)
+}
+
+/// The body that answers `POST .../infer`, with the outputs that are `raw` behind the JSON.
+pub fn write_binary_infer_response(
+    response: &InferResponse,
+    raw: impl Fn(&WireTensor) -> bool,
+) -> Result<BinaryBody, WriteError> {
+    let tensors = Tensors {
+        list: &response.outputs,
+        raw,
+    };
+    let mut body = Vec::with_capacity(128 + tensors.room());
     body.extend_from_slice(b"{\"model_name\":");
     push_json(&mut body, &response.model_name);
     if let Some(version) = &response.model_version {
@@ -58,24 +81,35 @@ pub fn write_infer_response(response: &InferResponse) -> Result<Vec<u8>, WriteEr
         body.extend_from_slice(b",\"id\":");
         push_json(&mut body, id);
     }
-    push_parameters(&mut body, &response.parameters);
+    push_parameters(&mut body, &response.parameters, &[]);
     body.extend_from_slice(b",\"outputs\":");
-    push_tensors(&mut body, &response.outputs)?;
+    tensors.push_json(&mut body)?;
     body.push(b'}');
-    Ok(body)
+    tensors.push_raw(body)
 }
 
-/// The body of `POST .../infer`, as a client writes it.
-pub fn write_infer_request(request: &InferRequest) -> Result<Vec<u8>, WriteError> {
-    let mut body = b"{".to_vec();
+/// The body of `POST .../infer`, as a client writes it, with the inputs that are `raw` behind the JSON.
+pub fn write_binary_infer_request(
+    request: &InferRequest,
+    raw: impl Fn(&WireTensor) -> bool,
+) -> Result<BinaryBody, WriteError> {
+    let tensors = Tensors {
+        list: &request.inputs,
+        raw,
+    };
+    let mut body = Vec::with_capacity(128 + tensors.room());
+    body.push(b'{');
     if let Some(id) = &request.id {
         body.extend_from_slice(b"\"id\":");
         push_json(&mut body, id);
         body.push(b',');
     }
     body.extend_from_slice(b"\"inputs\":");
-    push_tensors(&mut body, &request.inputs)?;
-    push_parameters(&mut body, &request.parameters);
+    tensors.push_json(&mut body)?;
+    let binary = request
+        .binary_outputs
+        .map(|binary| (own::BINARY_DATA_OUTPUT, binary.into()));
+    push_parameters(&mut body, &request.parameters, binary.as_slice());
     if let Some(outputs) = &request.outputs {
         body.extend_from_slice(b",\"outputs\":[");
         for (position, output) in outputs.iter().enumerate() {
@@ -84,7 +118,7 @@ pub fn write_infer_request(request: &InferRequest) -> Result<Vec<u8>, WriteError
         body.push(b']');
     }
     body.push(b'}');
-    Ok(body)
+    tensors.push_raw(body)
 }
 
 /// Appends a value's JSON.
@@ -103,39 +137,119 @@ fn push_requested(body: &mut Vec<u8>, position: usize, output: &RequestedOutput)
         b",{\"name\":"
     });
     push_json(body, &output.name);
-    push_parameters(body, &output.parameters);
+    let own: Vec<_> = [
+        output.binary.map(|binary| (own::BINARY_DATA, Own::from(binary))),
+        output
+            .classification
+            .map(|count| (own::CLASSIFICATION, Own::Number(u64::from(count.get())))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    push_parameters(body, &output.parameters, &own);
     body.push(b'}');
 }
 
-fn push_parameters(body: &mut Vec<u8>, parameters: &Parameters) {
-    if !parameters.is_empty() {
-        body.extend_from_slice(b",\"parameters\":");
-        push_json(body, parameters);
+/// A value of one of the protocol's own parameters.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Own {
+    Bool(bool),
+    Number(u64),
+}
+
+impl From<bool> for Own {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
     }
 }
 
-fn push_tensors(body: &mut Vec<u8>, tensors: &[WireTensor]) -> Result<(), WriteError> {
-    body.push(b'[');
-    for (position, tensor) in tensors.iter().enumerate() {
-        if count(&tensor.shape) != Some(tensor.data.len()) || tensor.data.datatype() != tensor.datatype {
-            return Err(WriteError::Inconsistent { position });
-        }
-        if position > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"{\"name\":");
-        push_json(body, &tensor.name);
-        body.extend_from_slice(b",\"datatype\":\"");
-        body.extend_from_slice(tensor.datatype.as_str().as_bytes());
-        body.extend_from_slice(b"\",\"shape\":");
-        push_json(body, &tensor.shape);
-        push_parameters(body, &tensor.parameters);
-        body.extend_from_slice(b",\"data\":");
-        push_data(body, position, &tensor.data)?;
-        body.push(b'}');
+/// Writes `own` and the free ones. INVARIANT: a name of the protocol's own is never written from the free ones.
+fn push_parameters(body: &mut Vec<u8>, parameters: &Parameters, own: &[(&str, Own)]) {
+    if own.is_empty() && parameters.is_empty() {
+        return;
     }
-    body.push(b']');
-    Ok(())
+    body.extend_from_slice(b",\"parameters\":{");
+    let mut first = true;
+    for (name, value) in own {
+        push_pair(body, &mut first, name, value);
+    }
+    for (name, value) in parameters.iter().filter(|(name, _)| !own::is_own(name)) {
+        push_pair(body, &mut first, name, value);
+    }
+    body.push(b'}');
+}
+
+fn push_pair<T: Serialize>(body: &mut Vec<u8>, first: &mut bool, name: &str, value: &T) {
+    if !std::mem::take(first) {
+        body.push(b',');
+    }
+    push_json(body, name);
+    body.push(b':');
+    push_json(body, value);
+}
+
+/// The tensors of a body, and which of them go raw.
+struct Tensors<'a, R> {
+    list: &'a [WireTensor],
+    raw: R,
+}
+
+impl<R: Fn(&WireTensor) -> bool> Tensors<'_, R> {
+    /// About how many bytes they take.
+    fn room(&self) -> usize {
+        let room = |tensor: &WireTensor| {
+            if (self.raw)(tensor) {
+                128 + raw::size(&tensor.data)
+            } else {
+                128 + tensor.data.len() * 12
+            }
+        };
+        self.list.iter().map(room).sum()
+    }
+
+    fn push_json(&self, body: &mut Vec<u8>) -> Result<(), WriteError> {
+        body.push(b'[');
+        for (position, tensor) in self.list.iter().enumerate() {
+            if count(&tensor.shape) != Some(tensor.data.len()) || tensor.data.datatype() != tensor.datatype {
+                return Err(WriteError::Inconsistent { position });
+            }
+            if position > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(b"{\"name\":");
+            push_json(body, &tensor.name);
+            body.extend_from_slice(b",\"datatype\":\"");
+            body.extend_from_slice(tensor.datatype.as_str().as_bytes());
+            body.extend_from_slice(b"\",\"shape\":");
+            push_json(body, &tensor.shape);
+            if (self.raw)(tensor) {
+                let size = (own::BINARY_DATA_SIZE, Own::Number(raw::size(&tensor.data) as u64));
+                push_parameters(body, &tensor.parameters, &[size]);
+            } else {
+                push_parameters(body, &tensor.parameters, &[]);
+                body.extend_from_slice(b",\"data\":");
+                push_data(body, position, &tensor.data)?;
+            }
+            body.push(b'}');
+        }
+        body.push(b']');
+        Ok(())
+    }
+
+    /// Finishes a body whose JSON is written.
+    fn push_raw(&self, mut body: Vec<u8>) -> Result<BinaryBody, WriteError> {
+        let json_length = body.len();
+        for (position, tensor) in self.list.iter().enumerate() {
+            if (self.raw)(tensor) {
+                raw::push(&mut body, position, &tensor.data)?;
+            }
+        }
+        Ok(BinaryBody {
+            bytes: body,
+            json_length,
+        })
+    }
 }
 
 fn push_data(body: &mut Vec<u8>, position: usize, data: &WireData) -> Result<(), WriteError> {

@@ -1,4 +1,4 @@
-//! Why a body was refused.
+//! Why a body was refused, in whatever protocol it came.
 //!
 //! INVARIANT: no variant holds text from the body; places are our own names and positions.
 
@@ -8,22 +8,22 @@ use crate::{ErrorCode, WireType};
 
 /// Where in a body something is, as `inputs[0].shape`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     list: Option<(&'static str, usize)>,
     field: &'static str,
 }
 
 impl Place {
-    pub(super) const BODY: Self = Self {
+    pub(crate) const BODY: Self = Self {
         list: None,
         field: "",
     };
 
-    pub(super) const fn field(field: &'static str) -> Self {
+    pub(crate) const fn field(field: &'static str) -> Self {
         Self { list: None, field }
     }
 
-    pub(super) const fn entry(list: &'static str, position: usize) -> Self {
+    pub(crate) const fn entry(list: &'static str, position: usize) -> Self {
         Self {
             list: Some((list, position)),
             field: "",
@@ -31,7 +31,7 @@ impl Place {
     }
 
     /// The same entry, one field deeper.
-    pub(super) const fn at(self, field: &'static str) -> Self {
+    pub(crate) const fn at(self, field: &'static str) -> Self {
         Self {
             list: self.list,
             field,
@@ -50,15 +50,15 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a body is not a request (or answer) of the Open Inference Protocol.
+/// Why a body is not a request (or an answer) of its protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct OipError {
+pub struct BodyError {
     reason: Reason,
 }
 
-impl OipError {
-    pub(super) const fn new(reason: Reason) -> Self {
+impl BodyError {
+    pub(crate) const fn new(reason: Reason) -> Self {
         Self { reason }
     }
 
@@ -67,6 +67,7 @@ impl OipError {
     pub const fn code(&self) -> ErrorCode {
         match self.reason {
             Reason::BodyTooLarge { .. } => ErrorCode::BodyTooLarge,
+            Reason::SharedMemory { .. } => ErrorCode::Forbidden,
             Reason::Malformed { .. }
             | Reason::NotFinite { .. }
             | Reason::WrongType { .. }
@@ -78,8 +79,16 @@ impl OipError {
             | Reason::TooDeep { .. }
             | Reason::UnknownDatatype { .. }
             | Reason::HalfPrecision { .. }
-            | Reason::BinaryData { .. }
-            | Reason::SharedMemory { .. }
+            | Reason::NoHeader { .. }
+            | Reason::HeaderLength
+            | Reason::WrongSize { .. }
+            | Reason::WrongRawElement { .. }
+            | Reason::BrokenBytes { .. }
+            | Reason::LeftOver
+            | Reason::TwoForms { .. }
+            | Reason::WrongParameter { .. }
+            | Reason::Misplaced { .. }
+            | Reason::NotRaw(_)
             | Reason::ShapeOverflow { .. }
             | Reason::WrongCount { .. }
             | Reason::WrongNesting { .. }
@@ -90,7 +99,7 @@ impl OipError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the body is not valid JSON (line {line}, column {column})")]
@@ -125,10 +134,36 @@ pub(super) enum Reason {
         "{at}: `{datatype}` has no JSON form, only the binary tensor data extension carries it; send `FP32`"
     )]
     HalfPrecision { at: Place, datatype: WireType },
+    #[error("{at}: `binary_data_size` needs the header `Inference-Header-Content-Length`")]
+    NoHeader { at: Place },
+    #[error("`Inference-Header-Content-Length` is more than the body has bytes")]
+    HeaderLength,
+    #[error("{at} must be {expected} bytes of raw data, as `datatype` and `shape` say")]
+    WrongSize { at: Place, expected: usize },
+    #[error("{at}: element {element} must be {expected}")]
+    WrongRawElement {
+        at: Place,
+        element: usize,
+        expected: &'static str,
+    },
     #[error(
-        "{at}: the binary tensor data extension is not served; send `data` as JSON (`binary_data=False`)"
+        "{at} must be as many elements as `shape` says, each a length (4 bytes, little endian) and its bytes"
     )]
-    BinaryData { at: Place },
+    BrokenBytes { at: Place },
+    #[error("the body has bytes after its last tensor")]
+    LeftOver,
+    #[error("{at} has its data in two forms")]
+    TwoForms { at: Place },
+    #[error("{at}: `{name}` must be {expected}")]
+    WrongParameter {
+        at: Place,
+        name: &'static str,
+        expected: &'static str,
+    },
+    #[error("{at} has a parameter of the protocol's own that has no meaning there")]
+    Misplaced { at: Place },
+    #[error("a body of raw data alone needs {0}")]
+    NotRaw(&'static str),
     #[error("{at}: shared memory is not served; send `data`")]
     SharedMemory { at: Place },
     #[error("{at} has more elements than can be counted")]
