@@ -11,6 +11,7 @@ mod error_code;
 mod exchange;
 mod limits;
 pub mod oip;
+mod operation;
 mod own;
 mod raw;
 
@@ -21,3 +22,4 @@ pub use exchange::{
     WireType, select_outputs,
 };
 pub use oip::{WriteError, fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
+pub use operation::Operation;

@@ -6,6 +6,7 @@
 
 mod binary;
 mod data;
+mod extension;
 mod fields;
 mod fuzz;
 mod metadata;
@@ -15,6 +16,7 @@ mod write;
 
 pub use crate::limits::BodyLimits;
 pub use binary::{parse_binary_infer_request, parse_binary_infer_response};
+pub use extension::{Access, Endpoint, Extension, Memory, MemoryAction, endpoint};
 pub use fuzz::{fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use metadata::{
     Label, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady, TensorMetadata,

@@ -3,9 +3,9 @@
 use crate::WireType;
 
 use super::{
-    BodyLimits, TensorMetadata, parse_binary_infer_request, parse_binary_infer_response, parse_infer_request,
-    parse_infer_response, route, write_binary_infer_request, write_binary_infer_response,
-    write_infer_request, write_infer_response,
+    BodyLimits, Endpoint, Extension, TensorMetadata, endpoint, parse_binary_infer_request,
+    parse_binary_infer_response, parse_infer_request, parse_infer_response, route,
+    write_binary_infer_request, write_binary_infer_response, write_infer_request, write_infer_response,
 };
 
 /// Fuzz entry: must not panic. What is read can be written, and what was written is read as the same.
@@ -36,8 +36,15 @@ pub fn fuzz_oip_body(data: &[u8]) {
 pub fn fuzz_oip_route(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (method, path) = text.split_once('\n').unwrap_or(("GET", &text));
-    // A refusal is as good as a route here; both are values.
-    drop(route(method, path));
+    let known = route(method, path);
+    let endpoint = endpoint(method, path);
+    if let Ok(route) = known {
+        let statistics = matches!(
+            endpoint,
+            Ok(Endpoint::Extension(Extension::ModelStatistics { .. }))
+        );
+        assert!(endpoint == Ok(Endpoint::Specified(route)) || statistics);
+    }
 }
 
 /// Fuzz entry: must not panic. The first two bytes are the JSON's length, the rest the body.

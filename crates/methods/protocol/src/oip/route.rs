@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-use crate::ErrorCode;
+use crate::{ErrorCode, Operation};
 
 /// A model's name or version, as it may appear in a path.
 // INVARIANT: matches `[A-Za-z0-9._-]{1,128}` and is neither `.` nor `..`; `parse` is the only door.
@@ -85,6 +85,29 @@ pub enum Route {
     },
 }
 
+impl Route {
+    /// What a policy decides on.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::ServerLive | Self::ServerReady | Self::ServerMetadata => Operation::ServerMetadata,
+            Self::ModelReady { .. } | Self::ModelMetadata { .. } => Operation::ModelMetadata,
+            Self::ModelInfer { .. } => Operation::ModelInfer,
+        }
+    }
+
+    pub(super) const fn method(&self) -> &'static str {
+        match self {
+            Self::ModelInfer { .. } => "POST",
+            Self::ServerLive
+            | Self::ServerReady
+            | Self::ServerMetadata
+            | Self::ModelReady { .. }
+            | Self::ModelMetadata { .. } => "GET",
+        }
+    }
+}
+
 /// Why a method and a path ask for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
@@ -112,15 +135,10 @@ impl RouteError {
 
 /// What `method` on `path` asks for; `path` is the request target's path, without a query.
 pub fn route(method: &str, path: &str) -> Result<Route, RouteError> {
-    let route = route_of(path).ok_or(RouteError::NotFound)?;
-    let allow = match route {
-        Route::ModelInfer { .. } => "POST",
-        Route::ServerLive
-        | Route::ServerReady
-        | Route::ServerMetadata
-        | Route::ModelReady { .. }
-        | Route::ModelMetadata { .. } => "GET",
-    };
+    let segments = segments(path).ok_or(RouteError::NotFound)?;
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let route = route_of(&segments).ok_or(RouteError::NotFound)?;
+    let allow = route.method();
     if method == allow {
         Ok(route)
     } else {
@@ -131,7 +149,8 @@ pub fn route(method: &str, path: &str) -> Result<Route, RouteError> {
 /// The most segments that a route has: `v2/models/M/versions/V/infer`.
 const MAX_SEGMENTS: usize = 6;
 
-fn route_of(path: &str) -> Option<Route> {
+/// The decoded segments of a path that has no more of them than a route can have.
+pub(super) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
     let mut segments: Vec<Cow<'_, str>> = Vec::with_capacity(MAX_SEGMENTS);
     for segment in path.strip_prefix('/')?.split('/') {
         if segments.len() == MAX_SEGMENTS {
@@ -139,8 +158,11 @@ fn route_of(path: &str) -> Option<Route> {
         }
         segments.push(decode(segment)?);
     }
-    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-    match segments.as_slice() {
+    Some(segments)
+}
+
+pub(super) fn route_of(segments: &[&str]) -> Option<Route> {
+    match segments {
         ["v2"] => Some(Route::ServerMetadata),
         ["v2", "health", "live"] => Some(Route::ServerLive),
         ["v2", "health", "ready"] => Some(Route::ServerReady),
@@ -162,7 +184,7 @@ fn route_of(path: &str) -> Option<Route> {
 }
 
 /// RFC 3986 section 2.1, once; what does not decode to text is no segment of ours.
-fn decode(segment: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
     }
