@@ -68,6 +68,7 @@ impl BodyError {
         match self.reason {
             Reason::BodyTooLarge { .. } => ErrorCode::BodyTooLarge,
             Reason::SharedMemory { .. } => ErrorCode::Forbidden,
+            Reason::NoModel => ErrorCode::NotFound,
             Reason::Malformed { .. }
             | Reason::NotFinite { .. }
             | Reason::WrongType { .. }
@@ -89,6 +90,9 @@ impl BodyError {
             | Reason::WrongParameter { .. }
             | Reason::Misplaced { .. }
             | Reason::NotRaw(_)
+            | Reason::NotAMessage
+            | Reason::RawCount { .. }
+            | Reason::WrongContents { .. }
             | Reason::ShapeOverflow { .. }
             | Reason::WrongCount { .. }
             | Reason::WrongNesting { .. }
@@ -185,4 +189,12 @@ pub(crate) enum Reason {
         element: usize,
         datatype: WireType,
     },
+    #[error("there is no such model")]
+    NoModel,
+    #[error("the body is not a valid message")]
+    NotAMessage,
+    #[error("{at} must be as many as the raw contents")]
+    RawCount { at: Place },
+    #[error("{at}: `contents` has elements in a field that is not that of `{datatype}`")]
+    WrongContents { at: Place, datatype: WireType },
 }

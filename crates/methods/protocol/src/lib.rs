@@ -9,6 +9,7 @@ mod body_error;
 mod element;
 mod error_code;
 mod exchange;
+pub mod grpc;
 mod limits;
 pub mod oip;
 mod operation;
@@ -21,5 +22,6 @@ pub use exchange::{
     InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, UnknownOutput, WireData, WireTensor,
     WireType, select_outputs,
 };
+pub use grpc::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
 pub use oip::{WriteError, fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use operation::Operation;
