@@ -91,6 +91,10 @@ impl BodyError {
             | Reason::Misplaced { .. }
             | Reason::NotRaw(_)
             | Reason::NotAMessage
+            | Reason::WrongRank { .. }
+            | Reason::Ragged { .. }
+            | Reason::NoRows { .. }
+            | Reason::NotEachOnce { .. }
             | Reason::RawCount { .. }
             | Reason::WrongContents { .. }
             | Reason::ShapeOverflow { .. }
@@ -197,4 +201,12 @@ pub(crate) enum Reason {
     RawCount { at: Place },
     #[error("{at}: `contents` has elements in a field that is not that of `{datatype}`")]
     WrongContents { at: Place, datatype: WireType },
+    #[error("{at} must be lists as deep as the model's metadata says")]
+    WrongRank { at: Place },
+    #[error("{at} must be lists of the same length at each depth")]
+    Ragged { at: Place },
+    #[error("{at}: the model has a tensor without rows; use the column form")]
+    NoRows { at: Place },
+    #[error("{at} must have each tensor of the model by its name, once, and nothing else")]
+    NotEachOnce { at: Place },
 }

@@ -29,7 +29,8 @@ impl Element {
         if let Ok(value) = if token == "-0" { "0" } else { token }.parse() {
             return Ok(value);
         }
-        let integer = is_number(token) && !token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        let digits = token.strip_prefix('-').unwrap_or(token);
+        let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         Err(if integer {
             Reason::OutOfRange {
                 at: self.at,

@@ -15,6 +15,7 @@ pub mod oip;
 mod operation;
 mod own;
 mod raw;
+pub mod tfs;
 
 pub use body_error::BodyError;
 pub use error_code::{ErrorCode, error_body};
@@ -25,3 +26,4 @@ pub use exchange::{
 pub use grpc::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
 pub use oip::{WriteError, fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use operation::Operation;
+pub use tfs::{fuzz_tfs_metadata, fuzz_tfs_predict, fuzz_tfs_route};

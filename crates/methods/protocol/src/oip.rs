@@ -22,6 +22,7 @@ pub use metadata::{
     Label, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady, TensorMetadata,
 };
 pub use parse::{parse_infer_request, parse_infer_response};
+pub(crate) use route::decode;
 pub use route::{Name, Route, RouteError, route};
 pub(crate) use write::push_json;
 pub use write::{

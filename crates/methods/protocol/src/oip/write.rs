@@ -32,6 +32,18 @@ pub enum WriteError {
         /// Which tensor, from 0.
         position: usize,
     },
+    /// The tensor has no rows, or not as many as the others.
+    #[error("tensor {position} has no rows, or not as many as the others; use the column form")]
+    NoRows {
+        /// Which tensor, from 0.
+        position: usize,
+    },
+    /// The tensor is empty, and its shape asks for a great many empty lists.
+    #[error("tensor {position} has too many rows without an element")]
+    EmptyRows {
+        /// Which tensor, from 0.
+        position: usize,
+    },
     /// The parts of the tensor contradict each other.
     #[error("tensor {position} has data that does not fit its type or shape")]
     Inconsistent {
