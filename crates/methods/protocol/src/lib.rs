@@ -1,7 +1,8 @@
 //! Wire forms of inference protocols to and from one exchange; pure.
 //!
 //! Every protocol is translated into the same words ([`InferRequest`], [`InferResponse`], [`WireTensor`]), so that
-//! whatever looks at a request below this crate looks at it once. Start in [`oip`], the Open Inference Protocol.
+//! whatever looks at a request below this crate looks at it once. Start in [`oip`], the Open Inference Protocol over
+//! HTTP; [`grpc`] is the same over gRPC, [`tfs`] is TensorFlow Serving's protocol, which KServe calls V1.
 //!
 //! INVARIANT: an error's text never repeats a byte that the client sent, so it may be logged as it is.
 
@@ -16,6 +17,7 @@ mod operation;
 mod own;
 mod raw;
 pub mod tfs;
+mod write_error;
 
 pub use body_error::BodyError;
 pub use error_code::{ErrorCode, error_body};
@@ -24,6 +26,7 @@ pub use exchange::{
     WireType, select_outputs,
 };
 pub use grpc::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
-pub use oip::{WriteError, fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
+pub use oip::{fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use operation::Operation;
 pub use tfs::{fuzz_tfs_metadata, fuzz_tfs_predict, fuzz_tfs_route};
+pub use write_error::WriteError;

@@ -26,6 +26,6 @@ pub(crate) use route::decode;
 pub use route::{Name, Route, RouteError, route};
 pub(crate) use write::push_json;
 pub use write::{
-    BinaryBody, WriteError, write_binary_infer_request, write_binary_infer_response, write_infer_request,
+    BinaryBody, write_binary_infer_request, write_binary_infer_response, write_infer_request,
     write_infer_response,
 };

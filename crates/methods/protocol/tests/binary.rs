@@ -88,6 +88,42 @@ mod examples {
         assert_eq!(read, Ok(response));
     }
 
+    /// Made with PyPI tritonclient 2.73.0: `tritonclient.http.InferenceServerClient.generate_request_body` of five
+    /// `InferInput`, `j` with `binary_data=False`, and two `InferRequestedOutput`.
+    #[test]
+    fn what_a_default_client_sends() {
+        let inputs = concat!(
+            r#"{"id":"42","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","parameters":{"binary_data_size":16}},"#,
+            r#"{"name":"t","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":10}},"#,
+            r#"{"name":"j","shape":[2],"datatype":"INT64","data":[1,-2]},"#,
+            r#"{"name":"h","shape":[2],"datatype":"FP16","parameters":{"binary_data_size":4}},"#,
+            r#"{"name":"b","shape":[3],"datatype":"BOOL","parameters":{"binary_data_size":3}}],"#
+        );
+        let raw = b"\0\0\xc0\x3f\0\0\0\xc0\0\0\0\0\0\0\x80\x3e\x02\0\0\0a\xff\0\0\0\0\0\x3c\0\xc0\x01\0\x01";
+        let outputs = concat!(
+            r#""outputs":[{"name":"y","parameters":{"classification":3,"binary_data":true}},"#,
+            r#"{"name":"z","parameters":{"binary_data":false}}],"parameters":{"k":"v"}}"#
+        );
+        let request = parse(&format!("{inputs}{outputs}"), raw).unwrap();
+        let data: Vec<_> = request.inputs.iter().map(|input| input.data.clone()).collect();
+        let expected = [
+            WireData::F32(vec![1.5, -2.0, 0.0, 0.25]),
+            WireData::Bytes(vec![b"a\xff".to_vec(), vec![]]),
+            WireData::I64(vec![1, -2]),
+            WireData::F16(vec![0x3c00, 0xc000]),
+            WireData::Bool(vec![true, false, true]),
+        ];
+        assert_eq!(data, expected);
+        assert!(request.wants_binary("y") && !request.wants_binary("z"));
+        let classification = request.outputs.as_ref().unwrap()[0].classification;
+        assert_eq!(classification.map(u32::from), Some(3));
+        // Without requested outputs the client asks for all of them raw.
+        let all = r#""parameters":{"binary_data_output":true,"k":"v"}}"#;
+        let request = parse(&format!("{inputs}{all}"), raw).unwrap();
+        assert!(request.wants_binary("anything"));
+        assert_eq!(request.parameters.len(), 1);
+    }
+
     #[test]
     fn an_output_overrides_the_request() {
         let input = r#"{"name":"x","shape":[1],"datatype":"INT8","data":[1]}"#;
