@@ -7,6 +7,7 @@
 //! INVARIANT: an error's text never repeats a byte that the client sent, so it may be logged as it is.
 
 mod body_error;
+mod classify;
 mod element;
 mod error_code;
 mod exchange;
@@ -20,6 +21,7 @@ pub mod tfs;
 mod write_error;
 
 pub use body_error::BodyError;
+pub use classify::{NotRanked, classify};
 pub use error_code::{ErrorCode, error_body};
 pub use exchange::{
     InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, UnknownOutput, WireData, WireTensor,
