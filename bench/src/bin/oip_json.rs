@@ -1,13 +1,20 @@
 //! Reading an Open Inference Protocol body: our bounded reader beside serde_json's derived one and its tree of values.
 //!
 //! The peers check nothing but JSON: no duplicate keys, bounds, shapes, ranges or names. Ratios in one run are what
-//! counts; each figure is the median of rounds that take turns.
+//! counts; each figure is the median of rounds that take turns. A second table has the same request in the other forms,
+//! beside the copy of its bytes.
 
 use std::hint::black_box;
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde::Deserialize;
-use stockade_protocol::oip::{BodyLimits, parse_infer_request, write_infer_request, write_infer_response};
+use stockade_protocol::grpc::{Contents, parse_grpc_infer_request, write_grpc_infer_request};
+use stockade_protocol::oip::{
+    BodyLimits, TensorMetadata, parse_binary_infer_request, parse_infer_request, write_binary_infer_request,
+    write_infer_request, write_infer_response,
+};
+use stockade_protocol::tfs::{Form, parse_predict_request, write_predict_request};
 use stockade_protocol::{InferRequest, InferResponse, Parameters, WireData, WireTensor, WireType};
 
 const ROUNDS: usize = 15;
@@ -32,7 +39,8 @@ fn main() {
         "{:>9} {:>9} {:>11} {:>11} {:>11} {:>11}",
         "elements", "bytes", "ours", "derived", "tree", "write ours"
     );
-    for (elements, value) in [(64, digit as fn(usize) -> f32), (1_000, wave), (150_528, wave)] {
+    let sizes = [(64, digit as fn(usize) -> f32), (1_000, wave), (150_528, wave)];
+    for (elements, value) in sizes {
         let tensor = WireTensor {
             name: "input".to_owned(),
             datatype: WireType::F32,
@@ -83,6 +91,72 @@ fn main() {
             body.len()
         );
     }
+    println!(
+        "{:>9} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11}",
+        "elements", "copy", "binary", "write", "grpc raw", "grpc typed", "tfs rows"
+    );
+    for (elements, value) in sizes {
+        other_forms(elements, value);
+    }
+}
+
+/// The same request read from each other form, and written as raw bytes.
+fn other_forms(elements: usize, value: fn(usize) -> f32) {
+    let limits = BodyLimits::default();
+    let model = [TensorMetadata {
+        name: "input".to_owned(),
+        datatype: WireType::F32,
+        shape: vec![-1, elements as i64],
+        labels: Vec::new(),
+    }];
+    let request = InferRequest {
+        inputs: vec![WireTensor {
+            name: "input".to_owned(),
+            datatype: WireType::F32,
+            shape: vec![1, elements as u64],
+            parameters: Parameters::new(),
+            data: WireData::F32((0..elements).map(value).collect()),
+        }],
+        ..InferRequest::default()
+    };
+    let grpc = |contents| write_grpc_infer_request(&request, "m", None, contents).expect("finite values");
+    let binary = write_binary_infer_request(&request, |_| true).expect("finite values");
+    let [raw, typed] = [Contents::Raw, Contents::Typed].map(|contents| Bytes::from(grpc(contents)));
+    let rows = write_predict_request(&request, Form::Row, None).expect("finite values");
+    let times = medians(
+        ROUND_BYTES / binary.bytes.len() + 1,
+        [
+            &mut || drop(black_box(black_box(&binary.bytes).to_vec())),
+            &mut || {
+                let (body, json_length) = (black_box(&binary.bytes), binary.json_length);
+                drop(black_box(
+                    parse_binary_infer_request(body, json_length, &[], &limits).expect("a request"),
+                ))
+            },
+            &mut || {
+                drop(black_box(
+                    write_binary_infer_request(black_box(&request), |_| true).expect("finite values"),
+                ))
+            },
+            &mut || {
+                drop(black_box(
+                    parse_grpc_infer_request(black_box(&raw).clone(), &limits).expect("a request"),
+                ))
+            },
+            &mut || {
+                drop(black_box(
+                    parse_grpc_infer_request(black_box(&typed).clone(), &limits).expect("a request"),
+                ))
+            },
+            &mut || {
+                drop(black_box(
+                    parse_predict_request(black_box(&rows), &model, &limits).expect("a request"),
+                ))
+            },
+        ],
+    );
+    let [copy, read, write, raw, typed, rows] = times.map(|seconds| format!("{:.2} us", seconds * 1e6));
+    println!("{elements:>9} {copy:>11} {read:>11} {write:>11} {raw:>11} {typed:>11} {rows:>11}");
 }
 
 /// Seconds per call of each, in turns.
