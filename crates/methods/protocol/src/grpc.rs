@@ -15,20 +15,19 @@ mod fuzz;
 mod infer;
 mod message;
 mod method;
+mod statistics;
 mod status;
 
 pub use control::{
     CudaSharedMemoryRegion, CudaSharedMemoryRegisterRequest, CudaSharedMemoryRegisterResponse,
     CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse, CudaSharedMemoryUnregisterRequest,
-    CudaSharedMemoryUnregisterResponse, InferBatchStatistics, InferResponseStatistics, InferStatistics,
-    LogSetting, LogSettingValue, LogSettingsRequest, LogSettingsResponse, MemoryUsage, ModelIndex,
-    ModelRepositoryParameter, ModelRepositoryParameterValue, ModelStatistics, ModelStatisticsRequest,
-    ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
-    RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse,
-    StatisticDuration, SystemSharedMemoryRegion, SystemSharedMemoryRegisterRequest,
-    SystemSharedMemoryRegisterResponse, SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse,
-    SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse, TraceSetting,
-    TraceSettingRequest, TraceSettingResponse,
+    CudaSharedMemoryUnregisterResponse, LogSetting, LogSettingValue, LogSettingsRequest, LogSettingsResponse,
+    ModelIndex, ModelRepositoryParameter, ModelRepositoryParameterValue, RepositoryIndexRequest,
+    RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+    RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, SystemSharedMemoryRegion,
+    SystemSharedMemoryRegisterRequest, SystemSharedMemoryRegisterResponse, SystemSharedMemoryStatusRequest,
+    SystemSharedMemoryStatusResponse, SystemSharedMemoryUnregisterRequest,
+    SystemSharedMemoryUnregisterResponse, TraceSetting, TraceSettingRequest, TraceSettingResponse,
 };
 pub use frame::{FrameError, frame, unframe};
 pub use fuzz::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
@@ -44,4 +43,8 @@ pub use message::{
     ServerReadyResponse, TensorMetadata, decode,
 };
 pub use method::{GrpcMethod, grpc_method};
+pub use statistics::{
+    InferBatchStatistics, InferResponseStatistics, InferStatistics, MemoryUsage, ModelStatistics,
+    ModelStatisticsRequest, ModelStatisticsResponse, StatisticDuration,
+};
 pub use status::{GrpcStatus, grpc_message};
