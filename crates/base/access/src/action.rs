@@ -31,8 +31,20 @@ actions! {
     ModelMetadata = "model.metadata";
     /// List the models.
     ModelList = "model.list";
+    /// Read a model's configuration.
+    ModelConfig = "model.config";
+    /// Read how often and how long models ran, for one model or for all.
+    ModelStatistics = "model.statistics";
     /// Read the server's name, version and extensions.
     ServerMetadata = "server.metadata";
+    /// Read the index of the model repository.
+    RepositoryIndex = "repository.index";
+    /// Load or unload a model.
+    RepositoryControl = "repository.control";
+    /// Register, see or unregister memory through which tensors bypass the gateway.
+    ServerSharedMemory = "server.shared_memory";
+    /// Read or change what the server traces and logs.
+    ServerSettings = "server.settings";
     /// Seal a model into the vault.
     ModelSeal = "model.seal";
     /// Take a model's plaintext out of the vault.

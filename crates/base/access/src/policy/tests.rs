@@ -38,12 +38,20 @@ fn with_extra(file: &str, text: &str) -> Result<PolicySet, PolicyError> {
 /// Every action with the resource it is for.
 fn questions(environment: Environment) -> Vec<(Action, Resource)> {
     let resource = |action: &Action| match action {
-        Action::ModelInfer | Action::ModelMetadata | Action::ModelSeal | Action::ModelOpen => {
-            model(environment)
-        }
-        Action::ModelList | Action::ServerMetadata | Action::ConfigRead | Action::MetricsRead => {
-            Resource::Server
-        }
+        Action::ModelInfer
+        | Action::ModelMetadata
+        | Action::ModelConfig
+        | Action::ModelStatistics
+        | Action::ModelSeal
+        | Action::ModelOpen => model(environment),
+        Action::ModelList
+        | Action::RepositoryIndex
+        | Action::RepositoryControl
+        | Action::ServerMetadata
+        | Action::ServerSharedMemory
+        | Action::ServerSettings
+        | Action::ConfigRead
+        | Action::MetricsRead => Resource::Server,
         Action::KeyCreate
         | Action::KeyList
         | Action::KeyRevoke
@@ -108,7 +116,7 @@ fn each_default_role_may_do_just_this() {
         Prod,
         Dev,
         expect![
-            "model.infer model.metadata model.list server.metadata model.seal key.list log.read config.read metrics.read backup.create"
+            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal key.list log.read config.read metrics.read backup.create"
         ],
     );
     check_allowed(
@@ -122,10 +130,29 @@ fn each_default_role_may_do_just_this() {
         Dev,
         Prod,
         expect![
-            "model.infer model.metadata model.list server.metadata model.seal model.open key.create key.list key.revoke key.rotate principal.create log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
+            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal model.open key.create key.list key.revoke key.rotate principal.create log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
         ],
     );
     check_allowed("unknown-role", Prod, Prod, expect![""]);
+}
+
+#[test]
+fn what_goes_around_the_gateway_needs_a_policy_that_names_it() {
+    let allow =
+        "permit (principal in Role::\"trainer\", action == Action::\"repository.control\", resource);";
+    let set = with_extra("control.cedar", allow).unwrap();
+    for (action, resource) in [
+        (Action::RepositoryControl, Resource::Server),
+        (Action::ServerSharedMemory, Resource::Server),
+        (Action::ServerSettings, Resource::Server),
+    ] {
+        let may = |role: &str| {
+            let who = principal(&[role], Environment::Prod);
+            set.authorize(&who, action, &resource).allowed
+        };
+        assert!(!may("admin") && !may("operator") && !may("client"), "{action}");
+        assert_eq!(may("trainer"), action == Action::RepositoryControl, "{action}");
+    }
 }
 
 #[test]
