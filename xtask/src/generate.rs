@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use stockade_protocol::ErrorCode;
+use stockade_protocol::{ErrorCode, grpc::GrpcStatus};
 
 use crate::checkout::{Checkout, words};
 use crate::{Failure, say};
@@ -74,13 +74,15 @@ fn errors() -> Result<String, Failure> {
          ```json\n{\"error\": \"what is wrong, in words\", \"code\": \"invalid_request\", \"request_id\": \"...\"}\n```\n\n\
          Programs should look at `code`: a code keeps its meaning, the words may change. Operators find the record of a \
          request under its `request_id`,\nwhich is in the header `X-Request-Id` of every answer too.\n\n\
-         | code | status | meaning | what to do |\n|---|---|---|---|\n",
+         Over gRPC the same is in trailers: the status below in `grpc-status`, the words in `grpc-message`, the code in \
+         `error-code`, and the id in\n`x-request-id`.\n\n\
+         | code | status | gRPC | meaning | what to do |\n|---|---|---|---|---|\n",
     );
     for code in ErrorCode::ALL {
-        let (text, status) = (code.as_str(), code.status());
+        let (text, status, grpc) = (code.as_str(), code.status(), GrpcStatus::from(*code).number());
         writeln!(
             page,
-            "| `{text}` | {status} | {} | {} |",
+            "| `{text}` | {status} | {grpc} | {} | {} |",
             code.meaning(),
             code.cure()
         )

@@ -38,6 +38,8 @@ pub enum ErrorCode {
     Blocked,
     /// Something failed inside.
     Internal,
+    /// The request is understood, and nothing here can do it.
+    NotServed,
     /// The model's server failed.
     UpstreamFailed,
     /// Not able to serve now.
@@ -63,6 +65,7 @@ impl ErrorCode {
         Self::BudgetSpent,
         Self::HeadTooLarge,
         Self::Internal,
+        Self::NotServed,
         Self::UpstreamFailed,
         Self::Unavailable,
         Self::UpstreamTimeout,
@@ -86,6 +89,7 @@ impl ErrorCode {
             Self::BudgetSpent => "budget_spent",
             Self::Blocked => "blocked",
             Self::Internal => "internal",
+            Self::NotServed => "not_served",
             Self::UpstreamFailed => "upstream_failed",
             Self::Unavailable => "unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -108,6 +112,7 @@ impl ErrorCode {
             Self::UnsupportedMedia => 415,
             Self::RateLimited | Self::BudgetSpent => 429,
             Self::Internal => 500,
+            Self::NotServed => 501,
             Self::UpstreamFailed => 502,
             Self::Unavailable => 503,
             Self::UpstreamTimeout => 504,
@@ -132,6 +137,7 @@ impl ErrorCode {
             Self::BudgetSpent => "The day's budget of the principal or the model is spent.",
             Self::Blocked => "A control refused the request's content or the model's answer.",
             Self::Internal => "Something failed inside the gateway; nothing of the answer was released.",
+            Self::NotServed => "The method or operation is known, and nothing behind this gateway can do it.",
             Self::UpstreamFailed => "The model's engine or server failed, or answered something unreadable.",
             Self::Unavailable => {
                 "The gateway cannot serve now: it starts, drains, is full, or cannot write its log."
@@ -153,13 +159,16 @@ impl ErrorCode {
             Self::BodyTooLarge => "Send fewer rows in one request.",
             Self::UriTooLong => "Check the URL.",
             Self::HeadTooLarge => "Send fewer and shorter header fields.",
-            Self::UnsupportedMedia => "Send `application/json` without a content encoding.",
+            Self::UnsupportedMedia => {
+                "Send `application/json` or binary tensors, plain or under one `gzip` or `deflate`."
+            }
             Self::RateLimited => "Wait for the seconds that `Retry-After` names.",
             Self::BudgetSpent => {
                 "Wait until the day (UTC) ends, as `Retry-After` says, or ask for a larger budget."
             }
             Self::Blocked => "Change the input; an operator finds the reason under the request id.",
             Self::Internal => "Try again; give an operator the request id.",
+            Self::NotServed => "Use another method; over gRPC, `ModelInfer` in place of `ModelStreamInfer`.",
             Self::UpstreamFailed => "Try again; give an operator the request id.",
             Self::Unavailable => "Try again after the seconds that `Retry-After` names.",
             Self::UpstreamTimeout => "Try again with fewer rows in one request.",

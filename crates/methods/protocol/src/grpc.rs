@@ -7,6 +7,7 @@
 //! kserve/open-inference-protocol, `specification/protocol/open_inference_grpc.proto`; triton-inference-server/common,
 //! `protobuf/grpc_service.proto`.
 
+mod answers;
 mod bounds;
 mod contents;
 mod control;
@@ -18,6 +19,7 @@ mod method;
 mod statistics;
 mod status;
 
+pub use answers::{ModelConfig, ModelInput, ModelOutput};
 pub use control::{
     CudaSharedMemoryRegion, CudaSharedMemoryRegisterRequest, CudaSharedMemoryRegisterResponse,
     CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse, CudaSharedMemoryUnregisterRequest,
@@ -29,7 +31,7 @@ pub use control::{
     SystemSharedMemoryStatusResponse, SystemSharedMemoryUnregisterRequest,
     SystemSharedMemoryUnregisterResponse, TraceSetting, TraceSettingRequest, TraceSettingResponse,
 };
-pub use frame::{FrameError, frame, unframe};
+pub use frame::{FrameError, Framed, frame, unframe, unframe_coded};
 pub use fuzz::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
 pub use infer::{
     Contents, ModelInfer, parse_grpc_infer_request, parse_grpc_infer_response, write_grpc_infer_request,
@@ -40,7 +42,7 @@ pub use message::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
     ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStreamInferResponse,
     ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
-    ServerReadyResponse, TensorMetadata, decode,
+    ServerReadyResponse, TensorMetadata, decode, encode,
 };
 pub use method::{GrpcMethod, grpc_method};
 pub use statistics::{

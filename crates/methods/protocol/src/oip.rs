@@ -11,6 +11,7 @@ mod fields;
 mod fuzz;
 mod metadata;
 mod parse;
+mod repository;
 mod route;
 mod write;
 
@@ -22,6 +23,8 @@ pub use metadata::{
     Label, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady, TensorMetadata,
 };
 pub use parse::{parse_infer_request, parse_infer_response};
+pub(crate) use repository::config_type;
+pub use repository::{ModelConfig, ModelIndex, ModelStatistics, StatisticDuration};
 pub(crate) use route::decode;
 pub use route::{Name, Route, RouteError, route};
 pub(crate) use write::push_json;

@@ -32,21 +32,36 @@ impl FrameError {
     }
 }
 
-/// The message in the body of a unary call.
-pub fn unframe(mut body: Bytes) -> Result<Bytes, FrameError> {
+/// The message in the body of a unary call, which must not be compressed.
+pub fn unframe(body: Bytes) -> Result<Bytes, FrameError> {
+    match unframe_coded(body)? {
+        Framed::Plain(message) => Ok(message),
+        Framed::Compressed(_) => Err(FrameError::Compressed),
+    }
+}
+
+/// A message as it stands in its frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Framed {
+    /// The message.
+    Plain(Bytes),
+    /// The message, compressed as the call's `grpc-encoding` says.
+    Compressed(Bytes),
+}
+
+/// The message in the body of a unary call, compressed or not.
+pub fn unframe_coded(mut body: Bytes) -> Result<Framed, FrameError> {
     let Some(&[flag, length @ ..]) = body.first_chunk::<PREFIX>() else {
         return Err(FrameError::NotOneMessage);
     };
-    match flag {
-        0 => {}
-        1 => return Err(FrameError::Compressed),
-        _ => return Err(FrameError::NotOneMessage),
-    }
     body.advance(PREFIX);
-    if u32::try_from(body.len()) == Ok(u32::from_be_bytes(length)) {
-        Ok(body)
-    } else {
-        Err(FrameError::NotOneMessage)
+    if u32::try_from(body.len()) != Ok(u32::from_be_bytes(length)) {
+        return Err(FrameError::NotOneMessage);
+    }
+    match flag {
+        0 => Ok(Framed::Plain(body)),
+        1 => Ok(Framed::Compressed(body)),
+        _ => Err(FrameError::NotOneMessage),
     }
 }
 

@@ -15,6 +15,11 @@ pub fn decode<M: Message + Default>(body: Bytes, max_bytes: usize) -> Result<M, 
     M::decode(body).map_err(|_| BodyError::new(Reason::NotAMessage))
 }
 
+/// A message as it goes into its frame.
+pub fn encode(message: &impl Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
 /// `ServerLive`: the question.
 #[derive(Clone, PartialEq, Message)]
 pub struct ServerLiveRequest {}

@@ -48,11 +48,15 @@ impl From<ErrorCode> for GrpcStatus {
             ErrorCode::Unauthenticated => Self::Unauthenticated,
             ErrorCode::Forbidden | ErrorCode::Blocked => Self::PermissionDenied,
             ErrorCode::NotFound => Self::NotFound,
-            ErrorCode::MethodNotAllowed | ErrorCode::UnsupportedMedia => Self::Unimplemented,
-            ErrorCode::Timeout | ErrorCode::UpstreamTimeout => Self::DeadlineExceeded,
-            ErrorCode::BodyTooLarge | ErrorCode::RateLimited | ErrorCode::BudgetSpent => {
-                Self::ResourceExhausted
+            ErrorCode::MethodNotAllowed | ErrorCode::UnsupportedMedia | ErrorCode::NotServed => {
+                Self::Unimplemented
             }
+            ErrorCode::Timeout | ErrorCode::UpstreamTimeout => Self::DeadlineExceeded,
+            ErrorCode::BodyTooLarge
+            | ErrorCode::UriTooLong
+            | ErrorCode::HeadTooLarge
+            | ErrorCode::RateLimited
+            | ErrorCode::BudgetSpent => Self::ResourceExhausted,
             // Not `Unavailable`, which clients retry by themselves: the model may have run.
             ErrorCode::Internal | ErrorCode::UpstreamFailed => Self::Internal,
             ErrorCode::Unavailable => Self::Unavailable,
