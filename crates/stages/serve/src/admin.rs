@@ -22,12 +22,13 @@ use stockade_protocol::ErrorCode;
 pub use self::openapi::openapi_json;
 use self::routes::{AdminRoute, Found, Operation};
 use crate::{
-    answer::{self, Answer, Refusal},
+    answer::{self, Answer, Dialect, Refusal},
     phases::{
         accept::{BodyBounds, Handler, RequestBody, read_body},
-        authorize, begin, inspect_request, meter, probe,
+        authorize, begin, meter, probe,
         record::{self, Admission, Outcome},
     },
+    rest,
     shared::{Call, Shared},
     snapshot::Snapshot,
     source::Source,
@@ -99,7 +100,7 @@ impl AdminPlane {
         meter::principal(counters, limits, id, std::time::Instant::now())?;
         let reserved = meter::reserve(counters, limits, id, shared.keeper.now())?;
         let prepared = async {
-            inspect_request::headers(&parts.headers)?;
+            rest::plain(&parts.headers)?;
             let bounds = BodyBounds::new(&live.config.bodies, &live.config.timeouts);
             let bounds = BodyBounds {
                 max_bytes: bounds.max_bytes.min(MAX_BODY),
@@ -170,7 +171,7 @@ impl AdminPlane {
 
 impl Handler for AdminPlane {
     async fn answer(self: Arc<Self>, source: Source, request: Request<Incoming>) -> Answer {
-        let Some(call) = begin(source) else {
+        let Some(call) = begin(source, Dialect::Http) else {
             return Refusal::internal().answer(&RecordId::new([0; 16]));
         };
         if let Some(answer) = probe(&self.0, &call, request.method(), request.uri().path()) {

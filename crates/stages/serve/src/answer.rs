@@ -1,23 +1,57 @@
-//! Answers: JSON bodies, a request id on each, and refusals as values.
+//! Answers: bodies with what follows them, a request id on each, and refusals as values.
 //!
 //! INVARIANT: a refusal's text never repeats what a client sent, so it may be logged and recorded as it is.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use stockade_evidence::{Control, RecordId};
-use stockade_protocol::{ErrorCode, error_body};
+use stockade_protocol::{
+    ErrorCode, error_body,
+    grpc::{GrpcStatus, frame, grpc_message},
+};
 
 /// The header that names the request in answers, records and logs.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
+/// The status of a call (gRPC over HTTP/2, "Responses").
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What went wrong with a call, percent-encoded.
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// The encodings of messages that are read.
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// The error code of a refused call, for which gRPC has too few statuses.
+const ERROR_CODE: HeaderName = HeaderName::from_static("error-code");
+
 /// An answer, complete in memory.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Whole>;
+
+/// The body of an answer, and the trailers behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+/// How answers and refusals are said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Dialect {
+    /// A status, and JSON or tensors.
+    Http,
+    /// A message, and the status in trailers.
+    Grpc,
+}
 
 /// Why a request is not answered as asked.
 #[derive(Clone, Debug)]
@@ -87,7 +121,30 @@ impl Refusal {
         self
     }
 
-    /// The answer that carries it.
+    /// The answer that carries it, as the request's dialect has it.
+    pub(crate) fn answer_in(&self, dialect: Dialect, request_id: &RecordId) -> Answer {
+        match dialect {
+            Dialect::Http => self.answer(request_id),
+            Dialect::Grpc => self.grpc_answer(request_id),
+        }
+    }
+
+    /// The answer of a call: trailers alone. The message and the code are in the words of HTTP.
+    fn grpc_answer(&self, request_id: &RecordId) -> Answer {
+        let mut answer = call_answer(Whole::default(), request_id);
+        let headers = answer.headers_mut();
+        headers.insert(GRPC_STATUS, grpc_status(self.code.into()));
+        headers.insert(ERROR_CODE, HeaderValue::from_static(self.code.as_str()));
+        if let Ok(message) = HeaderValue::from_str(&grpc_message(&self.message)) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        answer
+    }
+
+    /// The answer that carries it over HTTP.
     pub(crate) fn answer(&self, request_id: &RecordId) -> Answer {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = error_body(self.code, &self.message, &request_id.to_string());
@@ -133,15 +190,80 @@ pub(crate) fn typed(
     body: Vec<u8>,
     request_id: &RecordId,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Whole::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    name(headers, request_id);
+    answer
+}
+
+/// The answer of a call: one message, and the status behind it.
+pub(crate) fn message(message: &[u8], request_id: &RecordId) -> Result<Answer, Refusal> {
+    let prefix = frame(message.len()).ok_or_else(Refusal::internal)?;
+    let mut body = Whole::from([&prefix, message].concat());
+    body.trailers = Some(HeaderMap::from_iter([(GRPC_STATUS, grpc_status(GrpcStatus::Ok))]));
+    Ok(call_answer(body, request_id))
+}
+
+fn call_answer(body: Whole, request_id: &RecordId) -> Answer {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        GRPC_ACCEPT_ENCODING,
+        HeaderValue::from_static("identity,deflate,gzip"),
+    );
+    name(headers, request_id);
+    answer
+}
+
+fn grpc_status(status: GrpcStatus) -> HeaderValue {
+    u16::from(status.number()).into()
+}
+
+fn name(headers: &mut HeaderMap, request_id: &RecordId) {
     if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
         headers.insert(REQUEST_ID, id);
     }
-    answer
+}
+
+impl Whole {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.data.as_deref().unwrap_or_default()
+    }
+}
+
+impl From<Vec<u8>> for Whole {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            data: (!bytes.is_empty()).then(|| bytes.into()),
+            trailers: None,
+        }
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.take().map(Frame::data);
+        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes().len() as u64)
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +280,24 @@ mod tests {
         assert_eq!(answer.status(), 400);
         assert_eq!(answer.headers()[REQUEST_ID], id().to_string().as_str());
         assert!(answer.headers().get("server").is_none());
+    }
+
+    #[test]
+    fn a_refused_call_has_its_status_in_trailers_alone() {
+        let refusal = Refusal::new(ErrorCode::BudgetSpent, Control::RateLimits, "5% left")
+            .after(Duration::from_secs(3))
+            .answer_in(Dialect::Grpc, &id());
+        assert_eq!(refusal.status(), 200);
+        for (name, value) in [
+            ("grpc-status", "8"),
+            ("grpc-message", "5%25 left"),
+            ("error-code", "budget_spent"),
+            ("retry-after", "3"),
+            (REQUEST_ID, &id().to_string()),
+        ] {
+            assert_eq!(refusal.headers()[name], value);
+        }
+        assert!(refusal.body().is_end_stream());
     }
 
     #[test]

@@ -35,12 +35,14 @@ pub(crate) const DEFAULT_ROLE: &str = "default";
 pub struct Config {
     /// Address of the gateway's listener; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address of the gRPC listener; port 0 takes a free one.
+    pub grpc_listen: SocketAddr,
     /// Address of the admin listener; port 0 takes a free one.
     pub admin_listen: SocketAddr,
     /// Further host names and addresses that the leaf certificate covers; the first one names the URLs when the
     /// listener is bound to every address.
     pub hosts: Vec<String>,
-    /// Serve the gateway's listener without TLS. Loopback only, and recorded. The admin listener keeps TLS.
+    /// Serve the gateway's listener without TLS. Loopback only, and recorded. The gRPC and admin listeners keep TLS.
     pub dangerous_plaintext: bool,
     /// Which engine runs the models.
     pub engine: EngineConfig,
@@ -59,6 +61,7 @@ impl Default for Config {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
             listen: SocketAddr::new(loopback, 8443),
+            grpc_listen: SocketAddr::new(loopback, 8445),
             admin_listen: SocketAddr::new(loopback, 8444),
             hosts: Vec::new(),
             dangerous_plaintext: false,
@@ -162,6 +165,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
         for field in [
             "listen",
+            "grpc_listen",
             "admin_listen",
             "dangerous_plaintext",
             "limits",

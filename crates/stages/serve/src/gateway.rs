@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::AdminPlane,
+    answer::Dialect,
     config::Config,
     models::ModelSet,
     phases::{
@@ -57,6 +58,7 @@ struct Inner {
 #[derive(Debug)]
 struct Ports {
     gateway: Port,
+    grpc: Port,
     admin: Port,
 }
 
@@ -64,13 +66,21 @@ struct Ports {
 struct Port {
     listener: TcpListener,
     leaf: Option<Arc<Leaf>>,
+    protocols: &'static [&'static [u8]],
 }
+
+/// What a listener speaks over TLS (RFC 7301).
+const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// gRPC is spoken over HTTP/2 alone.
+const GRPC: &[&[u8]] = &[b"h2"];
 
 /// Where the gateway listens: URLs without a trailing slash.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bound {
     /// The gateway's listener.
     pub gateway_url: String,
+    /// The gRPC listener.
+    pub grpc_url: String,
     /// The admin listener.
     pub admin_url: String,
 }
@@ -109,7 +119,7 @@ impl Gateway {
         })))
     }
 
-    /// Rebuilds the budgets, opens both ports and records the start. Connections wait until [`Gateway::run`].
+    /// Rebuilds the budgets, opens the ports and records the start. Connections wait until [`Gateway::run`].
     pub async fn bind(&self) -> Result<Bound, BindError> {
         let shared = &self.0.shared;
         let keeper = &shared.keeper;
@@ -117,6 +127,8 @@ impl Gateway {
         let live = shared.live.load_full();
         let config = &live.config;
         let (gateway, gateway_url) = self.open(config.listen, &config.hosts, !config.dangerous_plaintext)?;
+        let (mut grpc, grpc_url) = self.open(config.grpc_listen, &config.hosts, true)?;
+        grpc.protocols = GRPC;
         let (admin, admin_url) = self.open(config.admin_listen, &config.hosts, true)?;
         let models: Vec<String> = live
             .models()
@@ -126,6 +138,7 @@ impl Gateway {
         let fill = |record: Record| {
             record
                 .with("gateway_url", gateway_url.as_str())
+                .with("grpc_url", grpc_url.as_str())
                 .with("admin_url", admin_url.as_str())
                 .with("dangerous_plaintext", config.dangerous_plaintext)
                 .with("models", models)
@@ -140,9 +153,10 @@ impl Gateway {
             .system(Event::GatewayStarted, record::server(), fill)
             .await
             .map_err(|_| BindError::Unrecorded)?;
-        *self.0.ports.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ports { gateway, admin });
+        *self.0.ports.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ports { gateway, grpc, admin });
         Ok(Bound {
             gateway_url,
+            grpc_url,
             admin_url,
         })
     }
@@ -151,19 +165,38 @@ impl Gateway {
     /// flushes the outcomes and records the stop.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let ports = self.0.ports.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Ports { gateway, admin } = ports.ok_or(RunError::NotBound)?;
+        let Ports { gateway, grpc, admin } = ports.ok_or(RunError::NotBound)?;
         let shared = self.0.shared.clone();
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        let leaves: Vec<Arc<Leaf>> = [&gateway, &admin]
+        let leaves: Vec<Arc<Leaf>> = [&gateway, &grpc, &admin]
             .into_iter()
             .filter_map(|port| port.leaf.clone())
             .collect();
-        let data_plane = Arc::new(DataPlane(shared.clone()));
+        let data_plane = Arc::new(DataPlane::new(shared.clone(), Dialect::Http));
+        let grpc_plane = Arc::new(DataPlane::new(shared.clone(), Dialect::Grpc));
         let admin_plane = Arc::new(AdminPlane::new(shared.clone()));
-        let doors = (shared.doors.clone(), shared.admin_doors.clone());
-        self.listen(&mut tasks, gateway, data_plane, doors.0, (&stop, &kill))?;
-        self.listen(&mut tasks, admin, admin_plane, doors.1, (&stop, &kill))?;
+        self.listen(
+            &mut tasks,
+            gateway,
+            data_plane,
+            shared.doors.clone(),
+            (&stop, &kill),
+        )?;
+        self.listen(
+            &mut tasks,
+            grpc,
+            grpc_plane,
+            shared.grpc_doors.clone(),
+            (&stop, &kill),
+        )?;
+        self.listen(
+            &mut tasks,
+            admin,
+            admin_plane,
+            shared.admin_doors.clone(),
+            (&stop, &kill),
+        )?;
         tasks.spawn(background::follow_changes(shared.clone(), stop.clone()));
         tasks.spawn(background::renew(
             shared.clone(),
@@ -258,7 +291,12 @@ impl Gateway {
         } else {
             None
         };
-        Ok((Port { listener, leaf }, url))
+        let port = Port {
+            listener,
+            leaf,
+            protocols: HTTP,
+        };
+        Ok((port, url))
     }
 
     fn listen<H: Handler>(
@@ -270,7 +308,11 @@ impl Gateway {
         (stop, kill): (&CancellationToken, &CancellationToken),
     ) -> Result<(), RunError> {
         let protection = match port.leaf {
-            Some(leaf) => Protection::Tls(TlsAcceptor::from(tls::server_config(leaf)?)),
+            Some(leaf) => {
+                let mut config = Arc::unwrap_or_clone(tls::server_config(leaf)?);
+                config.alpn_protocols = port.protocols.iter().map(|name| name.to_vec()).collect();
+                Protection::Tls(TlsAcceptor::from(Arc::new(config)))
+            }
             None => Protection::DangerousPlaintext,
         };
         let shared = &self.0.shared;

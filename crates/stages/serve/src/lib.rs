@@ -8,6 +8,7 @@
 
 mod admin;
 mod answer;
+mod calls;
 mod config;
 mod gateway;
 mod merged;
@@ -15,12 +16,15 @@ mod metadata;
 mod metrics;
 mod models;
 mod phases;
+mod rest;
 mod shared;
 mod snapshot;
 mod source;
+mod statistics;
 mod tensors;
 mod tls;
 mod watched;
+mod wire;
 
 pub use self::{
     admin::openapi_json,

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) connections: usize,
+    pub(crate) grpc_connections: usize,
     pub(crate) admin_connections: usize,
     pub(crate) models: usize,
     pub(crate) ready: bool,
@@ -167,6 +168,11 @@ impl Metrics {
         );
         let _ = writeln!(
             out,
+            "stockade_connections_open{{listener=\"grpc\"}} {}",
+            gauges.grpc_connections
+        );
+        let _ = writeln!(
+            out,
             "stockade_connections_open{{listener=\"admin\"}} {}",
             gauges.admin_connections
         );
@@ -199,6 +205,7 @@ mod tests {
         metrics.admitted(3, 100);
         let gauges = Gauges {
             connections: 2,
+            grpc_connections: 0,
             admin_connections: 0,
             models: 1,
             ready: true,

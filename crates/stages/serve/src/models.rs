@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use stockade_access::Environment;
 use stockade_evidence::{Digest, Subject, SubjectKind};
-use stockade_model::{DataType, Labels, Session, Signature};
+use stockade_model::{Labels, Session, Signature};
 use stockade_protocol::oip::Name;
 
 use crate::{
@@ -143,18 +143,6 @@ pub enum ModelError {
         /// The output.
         output: String,
     },
-    /// An input's type cannot be sent.
-    #[error(
-        "the input `{input}` of the model `{model}` is {data_type}, which JSON cannot carry\nhint: export the model with FP32 inputs"
-    )]
-    HalfPrecisionInput {
-        /// The model.
-        model: String,
-        /// The input.
-        input: String,
-        /// Its type.
-        data_type: DataType,
-    },
 }
 
 impl ServedModel {
@@ -170,15 +158,6 @@ impl ServedModel {
                 configured: served.config.environment,
                 loaded: served.loaded.environment,
             });
-        }
-        for input in &served.signature().inputs {
-            if matches!(input.data_type, DataType::F16 | DataType::BF16) {
-                return Err(ModelError::HalfPrecisionInput {
-                    model: served.loaded.name.clone(),
-                    input: input.name.clone(),
-                    data_type: input.data_type,
-                });
-            }
         }
         for (role, policy) in &served.config.output {
             served.check(role, policy)?;

@@ -17,45 +17,48 @@ pub(crate) mod meter;
 pub(crate) mod record;
 pub(crate) mod shape;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{Method, Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use stockade_access::{Action, Identity, Resource};
 use stockade_evidence::{Control, RecordId, Subject};
-use stockade_protocol::{
-    InferResponse, Parameters,
-    oip::{ModelReady, Route, ServerLive, ServerReady, route, write_infer_response},
-};
+use stockade_protocol::{ErrorCode, InferResponse, Operation, Parameters, oip::ServerLive};
 
 use self::{
-    accept::{BodyBounds, Buffered, Handler, RequestBody, read_body},
+    accept::{BodyBounds, Buffered, Coding, Growth, Handler, RequestBody, read_body},
     authorize::Granted,
     inspect_request::Inspected,
     record::{Admission, Outcome},
 };
 use crate::{
-    answer::{self, Answer, Refusal},
+    answer::{self, Answer, Dialect, Refusal},
     config::OutputPolicy,
-    metadata,
     models::ServedModel,
     shared::{Call, Shared},
     snapshot::Snapshot,
     source::Source,
+    wire::Wire,
 };
 
 /// Bodies from this size on are parsed beside the connections' threads.
 const LARGE_BODY: usize = 256 << 10;
 
-/// The gateway's listener: the Open Inference Protocol, and two probes.
+/// A listener for clients: the protocols over HTTP and two probes, or gRPC.
 #[derive(Debug)]
-pub(crate) struct DataPlane(pub(crate) Arc<Shared>);
+pub(crate) struct DataPlane {
+    shared: Arc<Shared>,
+    dialect: Dialect,
+}
 
 impl Handler for DataPlane {
     async fn answer(self: Arc<Self>, source: Source, request: Request<Incoming>) -> Answer {
-        let shared = &self.0;
-        let Some(call) = begin(source) else {
-            return Refusal::internal().answer(&RecordId::new([0; 16]));
+        let shared = &self.shared;
+        let Some(call) = begin(source, self.dialect) else {
+            return Refusal::internal().answer_in(self.dialect, &RecordId::new([0; 16]));
         };
         if let Some(answer) = probe(shared, &call, request.method(), request.uri().path()) {
             return answer;
@@ -73,10 +76,11 @@ impl Handler for DataPlane {
 }
 
 /// Gives a request its id and its start.
-pub(crate) fn begin(source: Source) -> Option<Call> {
+pub(crate) fn begin(source: Source, dialect: Dialect) -> Option<Call> {
     record::fresh_id().ok().map(|id| Call {
         id,
         source,
+        dialect,
         started: Instant::now(),
     })
 }
@@ -110,22 +114,48 @@ pub(crate) fn probe(shared: &Shared, call: &Call, method: &Method, path: &str) -
 }
 
 /// A refusal before admission, and what the request was about.
-struct Stopped {
+#[derive(Debug)]
+pub(crate) struct Stopped {
     refusal: Refusal,
     subject: Box<Subject>,
 }
 
 /// One identified request.
-struct Identified<'a> {
-    shared: &'a Shared,
-    call: &'a Call,
+#[derive(Debug)]
+pub(crate) struct Identified<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) call: &'a Call,
     who: &'a Identity,
-    live: &'a Snapshot,
+    pub(crate) live: &'a Snapshot,
+}
+
+/// An inference that a role allows.
+#[derive(Debug)]
+pub(crate) struct Asked<'a, 'b> {
+    pub(crate) model: &'a Arc<ServedModel>,
+    pub(crate) granted: Granted,
+    pub(crate) wire: Wire,
+    pub(crate) body: Arriving<'b>,
+    /// How long its client waits for it.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// Where the body of an inference is.
+#[derive(Debug)]
+pub(crate) enum Arriving<'b> {
+    /// On its way; it is read once the request has been metered.
+    Coming(&'b mut RequestBody, Option<Coding>),
+    /// Here, because it names the model.
+    Here(Buffered),
 }
 
 impl DataPlane {
+    pub(crate) const fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
+        Self { shared, dialect }
+    }
+
     async fn handle(&self, call: &Call, request: Request<Incoming>) -> Answer {
-        let shared = self.0.as_ref();
+        let shared = self.shared.as_ref();
         let live = shared.live.load_full();
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body, &parts.headers);
@@ -136,7 +166,7 @@ impl DataPlane {
     }
 
     async fn decide(&self, call: &Call, live: &Snapshot, parts: &Parts, body: &mut RequestBody) -> Answer {
-        let shared = self.0.as_ref();
+        let shared = self.shared.as_ref();
         let who = match shared.identify(&parts.headers, call.source) {
             Ok(who) => who,
             Err(refusal) => return shared.refused(call, &refusal),
@@ -147,7 +177,11 @@ impl DataPlane {
             who: &who,
             live,
         };
-        match request.route(parts, body).await {
+        let answered = match self.dialect {
+            Dialect::Http => request.route(parts, body).await,
+            Dialect::Grpc => request.called(parts, body).await,
+        };
+        match answered {
             Ok(answer) => answer,
             Err(stopped) => {
                 shared
@@ -159,75 +193,47 @@ impl DataPlane {
 }
 
 impl<'a> Identified<'a> {
-    async fn route(&self, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Stopped> {
-        match route(parts.method.as_str(), parts.uri.path()) {
-            Ok(Route::ServerLive) => self.server(|_| ServerLive { live: true }.to_json()).await,
-            Ok(Route::ServerReady) => {
-                self.server(|shared| {
-                    ServerReady {
-                        ready: shared.is_ready(),
-                    }
-                    .to_json()
-                })
-                .await
-            }
-            Ok(Route::ServerMetadata) => self.server(|_| metadata::server()).await,
-            Ok(Route::ModelReady { model, version }) => {
-                let ready = |model: &ServedModel, _: &OutputPolicy| {
-                    ModelReady {
-                        name: model.name().to_owned(),
-                        ready: true,
-                    }
-                    .to_json()
-                };
-                self.about_model(&model, version.as_deref(), ready).await
-            }
-            Ok(Route::ModelMetadata { model, version }) => {
-                self.about_model(&model, version.as_deref(), metadata::model)
-                    .await
-            }
-            Ok(Route::ModelInfer { model, version }) => {
-                self.infer(&model, version.as_deref(), parts, body).await
-            }
-            Err(error) => {
-                let allow = match error {
-                    stockade_protocol::oip::RouteError::NotFound => None,
-                    stockade_protocol::oip::RouteError::MethodNotAllowed { allow } => Some(allow),
-                };
-                let refusal = Refusal::new(error.code(), Control::AccessControl, error.to_string());
-                Err(self.unauthorized(Refusal { allow, ..refusal }, record::server()))
-            }
-        }
-    }
-
     /// Answers a question about the server.
-    async fn server(&self, write: impl FnOnce(&Shared) -> Vec<u8>) -> Result<Answer, Stopped> {
-        let granted = authorize::thing(
-            &self.shared.access,
-            &self.who.principal,
-            Action::ServerMetadata,
-            &Resource::Server,
-        )
-        .map_err(|refusal| self.unauthorized(refusal, record::server()))?;
-        self.metered(Action::ServerMetadata, record::server(), granted, || {
-            write(self.shared)
-        })
-        .await
+    pub(crate) async fn server(
+        &self,
+        operation: Operation,
+        write: impl FnOnce(&Self) -> Vec<u8>,
+    ) -> Result<Answer, Stopped> {
+        let granted = self.authorize_server(operation)?;
+        let action = authorize::action(operation);
+        self.metered(action, record::server(), granted, || write(self))
+            .await
     }
 
     /// Answers a question about a model.
-    async fn about_model(
+    pub(crate) async fn about_model(
         &self,
-        name: &str,
-        version: Option<&str>,
+        operation: Operation,
+        (name, version): (&str, Option<&str>),
         write: impl FnOnce(&ServedModel, &OutputPolicy) -> Vec<u8>,
     ) -> Result<Answer, Stopped> {
-        let (model, granted) = self.authorize(Action::ModelMetadata, name, version)?;
+        let (model, granted) = self.authorize(operation, name, version)?;
         let policy = self.output_policy(model);
-        self.metered(Action::ModelMetadata, model.subject(), granted, || {
-            write(model, &policy)
-        })
-        .await
+        let action = authorize::action(operation);
+        self.metered(action, model.subject(), granted, || write(model, &policy))
+            .await
+    }
+
+    /// Refuses what nothing here can do; who may not do it either learns that alone.
+    pub(crate) fn not_served(&self, operation: Operation) -> Result<Answer, Stopped> {
+        self.authorize_server(operation)?;
+        let message = "nothing behind this gateway can do this";
+        let refusal = Refusal::new(ErrorCode::NotServed, Control::AccessControl, message);
+        Err(self.unauthorized(refusal, record::server()))
+    }
+
+    /// The served models that the principal may do this to.
+    pub(crate) fn models(&self, operation: Operation) -> impl Iterator<Item = &'a Arc<ServedModel>> {
+        let action = authorize::action(operation);
+        let (access, who) = (&self.shared.access, &self.who.principal);
+        self.live
+            .models()
+            .filter(move |model| authorize::model(access, who, action, Some(model)).is_ok())
     }
 
     /// Meters and records what needs no model to run.
@@ -258,18 +264,21 @@ impl<'a> Identified<'a> {
             return Err(stop(refusal));
         }
         reserved.spend(counters);
-        let answer = answer::json(StatusCode::OK, write(), &self.call.id);
-        self.finish(subject, Ok(answer), 0, None).await
+        let answer = match self.call.dialect {
+            Dialect::Http => Ok(answer::json(StatusCode::OK, write(), &self.call.id)),
+            Dialect::Grpc => answer::message(&write(), &self.call.id),
+        };
+        self.finish(subject, answer, 0, None).await
     }
 
-    async fn infer(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        parts: &Parts,
-        body: &mut RequestBody,
-    ) -> Result<Answer, Stopped> {
-        let (model, granted) = self.authorize(Action::ModelInfer, name, version)?;
+    pub(crate) async fn infer(&self, asked: Asked<'_, '_>) -> Result<Answer, Stopped> {
+        let Asked {
+            model,
+            granted,
+            wire,
+            body,
+            patience,
+        } = asked;
         let stop = |refusal| Stopped {
             refusal,
             subject: Box::new(model.subject()),
@@ -278,13 +287,14 @@ impl<'a> Identified<'a> {
         let policy = self.output_policy(model);
         let (reserved, place) = self.meter(Some(model)).map_err(stop)?;
         let inspected = async {
-            inspect_request::headers(&parts.headers)?;
-            let config = &self.live.config;
-            let bounds = BodyBounds::new(&config.bodies, &config.timeouts);
-            let body = read_body(body, bounds, self.shared.memory.of(&self.who.principal.id)).await?;
+            let (body, coding) = match body {
+                Arriving::Coming(body, coding) => (self.read(body, usize::MAX).await?, coding),
+                Arriving::Here(body) => (body, None),
+            };
             let slot = self.shared.pool.enter(place)?;
             let size = body.bytes.len();
-            Ok((self.inspect(body, model, &policy).await?, slot, size))
+            let inspected = self.inspect(body, coding, wire, model, &policy).await?;
+            Ok((inspected, slot, size))
         };
         let (inspected, slot, body_bytes) = match inspected.await {
             Ok(inspected) => inspected,
@@ -294,9 +304,9 @@ impl<'a> Identified<'a> {
             }
         };
         let Inspected {
-            id,
+            asked,
+            form,
             inputs,
-            requested,
             rows,
         } = inspected;
         let admission = Admission {
@@ -308,7 +318,7 @@ impl<'a> Identified<'a> {
             body_bytes,
             rows,
         };
-        let deadline = tokio::time::Instant::now() + self.live.config.timeouts.inference_ms.get();
+        let deadline = self.deadline(patience);
         let (admitted, ran) = tokio::join!(
             self.shared.recorder.admit(admission),
             self.shared
@@ -326,36 +336,68 @@ impl<'a> Identified<'a> {
             let response = InferResponse {
                 model_name: model.name().to_owned(),
                 model_version: Some(model.version().to_string()),
-                id,
+                id: asked.id.clone(),
                 parameters: Parameters::new(),
-                outputs: shape::shape(outputs, model, &policy, requested.as_deref())?,
+                outputs: shape::shape(outputs, model, &policy, &asked, form)?,
             };
-            let body = write_infer_response(&response).map_err(|_| Refusal::internal())?;
-            Ok(answer::json(StatusCode::OK, body, &self.call.id))
+            form.write(&response, &asked, &self.call.id)
         });
+        let (took, now) = (self.call.started.elapsed(), self.shared.keeper.now());
+        self.shared
+            .statistics
+            .count(model, rows, answer.is_ok(), took, now);
         self.finish(model.subject(), answer, rows, Some(policy.name()))
             .await
     }
 
-    /// Parses a body, a large one beside the connections' threads.
+    /// Reads a body of no more than `most` bytes, or of what configuration allows.
+    pub(crate) async fn read(&self, body: &mut RequestBody, most: usize) -> Result<Buffered, Refusal> {
+        let config = &self.live.config;
+        let mut bounds = BodyBounds::new(&config.bodies, &config.timeouts);
+        bounds.max_bytes = bounds.max_bytes.min(most);
+        read_body(body, bounds, self.shared.memory.of(&self.who.principal.id)).await
+    }
+
+    /// Parses a body, a large or a compressed one beside the connections' threads.
     async fn inspect(
         &self,
         body: Buffered,
+        coding: Option<Coding>,
+        wire: Wire,
         model: &Arc<ServedModel>,
         policy: &OutputPolicy,
     ) -> Result<Inspected, Refusal> {
         let limits = &self.live.parser_limits;
-        if body.bytes.len() < LARGE_BODY {
-            return inspect_request::body(&body.bytes, limits, model, policy);
+        if body.bytes.len() < LARGE_BODY && coding.is_none() {
+            return inspect_request::body(body.bytes.clone(), wire, limits, model, policy);
         }
+        let growth = Growth::new(&self.live.config.bodies);
         let (limits, model, policy) = (limits.clone(), model.clone(), policy.clone());
-        let inspecting = move || inspect_request::body(&body.bytes, &limits, &model, &policy);
-        self.shared
-            .trackers
-            .engine
-            .spawn_blocking(inspecting)
-            .await
-            .map_err(|_| Refusal::internal())?
+        let inspecting = move || {
+            let body = match coding {
+                Some(coding) => body.inflated(coding, growth)?,
+                None => body,
+            };
+            inspect_request::body(body.bytes.clone(), wire, &limits, &model, &policy)
+        };
+        self.beside(inspecting).await?
+    }
+
+    /// Does what takes long beside the connections' threads.
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let working = self.shared.trackers.engine.spawn_blocking(work);
+        working.await.map_err(|_| Refusal::internal())
+    }
+
+    /// Until when a model may run: as configured, or as long as its client waits.
+    fn deadline(&self, patience: Option<Duration>) -> tokio::time::Instant {
+        let now = tokio::time::Instant::now();
+        let configured = self.live.config.timeouts.inference_ms.get();
+        let left = patience.map(|patience| patience.saturating_sub(self.call.started.elapsed()));
+        now + left.map_or(configured, |left| left.min(configured))
     }
 
     /// Sends the outcome of an admitted request on its way and gives its answer.
@@ -366,13 +408,15 @@ impl<'a> Identified<'a> {
         rows: u64,
         output: Option<String>,
     ) -> Result<Answer, Stopped> {
-        let (answer, code) = match answer {
+        let (answer, status, code) = match answer {
             Ok(answer) => {
                 self.shared.answered(self.call, &answer);
-                (answer, None)
+                let status = answer.status().as_u16();
+                (answer, status, None)
             }
             Err(refusal) => (
                 self.shared.refused(self.call, &refusal),
+                refusal.code.status(),
                 Some(refusal.code.as_str()),
             ),
         };
@@ -380,7 +424,7 @@ impl<'a> Identified<'a> {
             request_id: self.call.id,
             who: self.who.principal.id.clone(),
             subject,
-            status: answer.status().as_u16(),
+            status,
             code,
             duration: self.call.started.elapsed(),
             rows,
@@ -390,13 +434,14 @@ impl<'a> Identified<'a> {
         Ok(answer)
     }
 
-    fn authorize(
+    /// Whether the principal may do this to a model, which may not exist.
+    pub(crate) fn authorize(
         &self,
-        action: Action,
+        operation: Operation,
         name: &str,
         version: Option<&str>,
     ) -> Result<(&'a Arc<ServedModel>, Granted), Stopped> {
-        let served = self.live.model(name, version);
+        let (served, action) = (self.live.model(name, version), authorize::action(operation));
         authorize::model(&self.shared.access, &self.who.principal, action, served).map_err(|refusal| {
             // Only a served model has a name in records; what else a client calls a model stays out of them.
             let subject = served.map_or_else(record::server, |model| model.subject());
@@ -404,7 +449,14 @@ impl<'a> Identified<'a> {
         })
     }
 
-    fn unauthorized(&self, refusal: Refusal, subject: Subject) -> Stopped {
+    fn authorize_server(&self, operation: Operation) -> Result<Granted, Stopped> {
+        let (access, action) = (&self.shared.access, authorize::action(operation));
+        authorize::thing(access, &self.who.principal, action, &Resource::Server)
+            .map_err(|refusal| self.unauthorized(refusal, record::server()))
+    }
+
+    /// A refusal before the request's rate was counted.
+    pub(crate) fn unauthorized(&self, refusal: Refusal, subject: Subject) -> Stopped {
         Stopped {
             refusal: self.shared.charge(self.who, self.live, refusal),
             subject: Box::new(subject),

@@ -17,7 +17,7 @@ use stockade_store::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    answer::{Answer, Refusal},
+    answer::{Answer, Dialect, Refusal},
     merged::{MergedRefusals, Refused},
     metrics::{Gauges, Metrics},
     phases::{
@@ -29,6 +29,7 @@ use crate::{
     },
     snapshot::{Live, Snapshot},
     source::Source,
+    statistics::Statistics,
 };
 
 /// The state behind every request.
@@ -45,7 +46,9 @@ pub(crate) struct Shared {
     pub(crate) merged: Arc<MergedRefusals>,
     pub(crate) metrics: Metrics,
     pub(crate) doors: Arc<Doors>,
+    pub(crate) grpc_doors: Arc<Doors>,
     pub(crate) admin_doors: Arc<Doors>,
+    pub(crate) statistics: Statistics,
     pub(crate) trackers: Trackers,
     serving: AtomicBool,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Trackers {
 pub(crate) struct Call {
     pub(crate) id: RecordId,
     pub(crate) source: Source,
+    pub(crate) dialect: Dialect,
     pub(crate) started: Instant,
 }
 
@@ -86,7 +90,9 @@ impl Shared {
             merged: Arc::default(),
             metrics: Metrics::new(),
             doors: Arc::new(Doors::new(limits)),
+            grpc_doors: Arc::new(Doors::new(limits)),
             admin_doors: Arc::new(Doors::new(limits)),
+            statistics: Statistics::default(),
             trackers,
             serving: AtomicBool::new(false),
             live: Arc::new(Live::from_pointee(snapshot)),
@@ -109,6 +115,7 @@ impl Shared {
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             connections: self.doors.open(),
+            grpc_connections: self.grpc_doors.open(),
             admin_connections: self.admin_doors.open(),
             models: self.live.load().models().count(),
             ready: self.is_ready(),
@@ -179,7 +186,7 @@ impl Shared {
             duration_us = micros(duration),
             "refused"
         );
-        refusal.answer(&call.id)
+        refusal.answer_in(call.dialect, &call.id)
     }
 
     /// Counts and logs an answer.

@@ -29,8 +29,8 @@ pub enum ConfigError {
         /// The address.
         listen: std::net::SocketAddr,
     },
-    /// Both listeners on one address.
-    #[error("`listen` and `admin_listen` are both `{listen}`")]
+    /// Two listeners on one address.
+    #[error("two of `listen`, `grpc_listen` and `admin_listen` are `{listen}`")]
     SameAddress {
         /// The address.
         listen: std::net::SocketAddr,
@@ -76,10 +76,11 @@ impl Snapshot {
                 listen: config.listen,
             });
         }
-        if config.listen == config.admin_listen && config.listen.port() != 0 {
-            return Err(ConfigError::SameAddress {
-                listen: config.listen,
-            });
+        let listeners = [config.listen, config.grpc_listen, config.admin_listen];
+        for (position, listen) in listeners.into_iter().enumerate() {
+            if listen.port() != 0 && listeners.iter().skip(position + 1).any(|other| *other == listen) {
+                return Err(ConfigError::SameAddress { listen });
+            }
         }
         if let Some(model) = models.names().find(|name| !config.models.contains_key(*name)) {
             return Err(ConfigError::NotConfigured { model: model.clone() });

@@ -30,7 +30,7 @@ pub(crate) fn from_wire(shape: &[u64], data: WireData) -> Result<Tensor, ShapeMi
     )
 }
 
-/// The model's tensor as it goes on the wire. Half precision has no JSON form and is widened, which loses nothing.
+/// The model's tensor as it goes on the wire.
 pub(crate) fn to_wire(name: String, tensor: Tensor) -> WireTensor {
     let shape = tensor.shape().iter().map(|size| *size as u64).collect();
     let data = match tensor.into_data() {
@@ -43,8 +43,8 @@ pub(crate) fn to_wire(name: String, tensor: Tensor) -> WireTensor {
         TensorData::I32(values) => WireData::I32(values),
         TensorData::U64(values) => WireData::U64(values),
         TensorData::I64(values) => WireData::I64(values),
-        TensorData::F16(values) => WireData::F32(values.into_iter().map(widen_f16).collect()),
-        TensorData::BF16(values) => WireData::F32(values.into_iter().map(widen_bf16).collect()),
+        TensorData::F16(values) => WireData::F16(values),
+        TensorData::BF16(values) => WireData::BF16(values),
         TensorData::F32(values) => WireData::F32(values),
         TensorData::F64(values) => WireData::F64(values),
         TensorData::Bytes(values) => WireData::Bytes(values),
@@ -56,6 +56,30 @@ pub(crate) fn to_wire(name: String, tensor: Tensor) -> WireTensor {
         parameters: Parameters::new(),
         data,
     }
+}
+
+/// Half precision as FP32, which loses nothing; any other tensor as it is.
+pub(crate) fn widened(mut tensor: WireTensor) -> WireTensor {
+    tensor.data = match tensor.data {
+        WireData::F16(values) => WireData::F32(values.into_iter().map(widen_f16).collect()),
+        WireData::BF16(values) => WireData::F32(values.into_iter().map(widen_bf16).collect()),
+        other => other,
+    };
+    tensor.datatype = tensor.data.datatype();
+    tensor
+}
+
+/// FP32 as half precision, each value as the nearest one; the other tensors as they are.
+pub(crate) fn narrowed(mut tensor: WireTensor, datatype: WireType) -> WireTensor {
+    tensor.data = match (tensor.data, datatype) {
+        (WireData::F32(values), WireType::F16) => WireData::F16(values.into_iter().map(narrow_f16).collect()),
+        (WireData::F32(values), WireType::BF16) => {
+            WireData::BF16(values.into_iter().map(narrow_bf16).collect())
+        }
+        (other, _) => other,
+    };
+    tensor.datatype = tensor.data.datatype();
+    tensor
 }
 
 /// The type that [`to_wire`] gives a tensor of this type.
@@ -70,7 +94,9 @@ pub(crate) const fn wire_type(data_type: DataType) -> WireType {
         DataType::I32 => WireType::I32,
         DataType::U64 => WireType::U64,
         DataType::I64 => WireType::I64,
-        DataType::F16 | DataType::BF16 | DataType::F32 => WireType::F32,
+        DataType::F16 => WireType::F16,
+        DataType::BF16 => WireType::BF16,
+        DataType::F32 => WireType::F32,
         DataType::F64 => WireType::F64,
         DataType::Bytes => WireType::Bytes,
     }
@@ -149,6 +175,33 @@ fn widen_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// The nearest binary16 to a finite number, ties to even.
+fn narrow_f16(value: f32) -> u16 {
+    let magnitude = value.abs();
+    let bits = if magnitude < 2_f32.powi(-14) {
+        // A subnormal result counts 2^-24, which is the distance of numbers from 0.5 on: the sum is rounded to it.
+        (magnitude + 0.5).to_bits() - 0.5_f32.to_bits()
+    } else {
+        nearest(magnitude.to_bits() - (112 << 23), 13).min(0x7c00)
+    };
+    signed(bits, value)
+}
+
+/// The nearest bfloat16 to a finite number, ties to even.
+fn narrow_bf16(value: f32) -> u16 {
+    signed(nearest(value.abs().to_bits(), 16), value)
+}
+
+/// `bits` without the last `drop` of them, rounded to the nearest, ties to even.
+const fn nearest(bits: u32, drop: u32) -> u32 {
+    (bits + (1 << (drop - 1)) - 1 + (bits >> drop & 1)) >> drop
+}
+
+/// A magnitude under the sign of `value`.
+fn signed(bits: u32, value: f32) -> u16 {
+    u16::try_from(bits).unwrap_or(u16::MAX) | u16::from(value.is_sign_negative()) << 15
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +224,41 @@ mod tests {
         assert!(widen_f16(0x7e00).is_nan());
         assert_eq!(widen_f16(0x8000).to_bits(), (-0.0_f32).to_bits());
         assert_eq!(widen_bf16(0x3f80).to_bits(), 1.0_f32.to_bits());
+    }
+
+    #[test]
+    fn half_precision_is_the_same_after_widening_and_narrowing() {
+        for bits in 0..=u16::MAX {
+            for (data, finite) in [
+                (WireData::F16(vec![bits]), bits & 0x7c00 != 0x7c00),
+                (WireData::BF16(vec![bits]), bits & 0x7f80 != 0x7f80),
+            ] {
+                if finite {
+                    let tensor = WireTensor {
+                        name: "x".into(),
+                        datatype: data.datatype(),
+                        shape: vec![1],
+                        parameters: Parameters::new(),
+                        data,
+                    };
+                    let datatype = tensor.datatype;
+                    assert_eq!(narrowed(widened(tensor.clone()), datatype), tensor);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn narrowing_goes_to_the_nearest_and_to_the_even_one() {
+        let ulp = 2_f32.powi(-10);
+        assert_eq!(narrow_f16(1.0 + ulp * 0.5), 0x3c00);
+        assert_eq!(narrow_f16(1.0 + ulp * 1.5), 0x3c02);
+        assert_eq!(narrow_f16(0.1), 0x2e66);
+        assert_eq!(narrow_f16(2_f32.powi(-25)), 0);
+        assert_eq!(narrow_f16(-1.5 * 2_f32.powi(-25)), 0x8001);
+        assert_eq!(narrow_f16(1e6), 0x7c00);
+        assert_eq!(narrow_bf16(0.1), 0x3dcd);
+        assert_eq!(narrow_bf16(-0.0), 0x8000);
     }
 
     #[test]

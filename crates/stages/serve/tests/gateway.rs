@@ -13,4 +13,8 @@ mod lifecycle;
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
+mod protocols;
+#[cfg(test)]
 mod requests;
+#[cfg(test)]
+mod sameness;

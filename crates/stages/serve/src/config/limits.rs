@@ -104,6 +104,11 @@ pub struct Bodies {
     /// Bytes of all bodies of one principal that are in the gateway at once; beyond it a request is refused with 429.
     /// Absent means a quarter of `max_bytes_in_all`, and at least `max_bytes`.
     pub max_bytes_per_principal: Option<NonZeroUsize>,
+    /// How many times larger a compressed body may become; `max_bytes` holds for it too.
+    pub max_compression_ratio: NonZeroU32,
+    /// Answers of so many bytes are compressed for clients that ask for it. Absent means never: compressing takes longer
+    /// than sending, on most networks.
+    pub compress_answers_from: Option<NonZeroUsize>,
     /// Tensors of one request.
     pub max_tensors: NonZeroUsize,
     /// Elements of all tensors of one request.
@@ -148,6 +153,8 @@ impl Default for Bodies {
             max_bytes: nonzero_usize(8 << 20),
             max_bytes_in_all: nonzero_usize(256 << 20),
             max_bytes_per_principal: None,
+            max_compression_ratio: nonzero(100),
+            compress_answers_from: None,
             max_tensors: nonzero_usize(64),
             max_elements: nonzero_usize(2 << 20),
             max_headers: nonzero_usize(HTTP_DEFAULT_HEADERS),

@@ -21,6 +21,7 @@ pub(super) fn prepare(
         }
     };
     note("listen", keep(&old.listen, &mut new.listen));
+    note("grpc_listen", keep(&old.grpc_listen, &mut new.grpc_listen));
     note("admin_listen", keep(&old.admin_listen, &mut new.admin_listen));
     note("hosts", keep(&old.hosts, &mut new.hosts));
     note(

@@ -7,6 +7,7 @@
 mod activity;
 mod body;
 mod by_hand;
+mod coding;
 mod connection;
 mod doors;
 mod unread;
@@ -14,6 +15,7 @@ mod unread;
 pub(crate) use self::{
     activity::Activity,
     body::{BodyBounds, BodyMemory, Buffered, read_body},
+    coding::{Coding, GRPC_ENCODING, Growth},
     connection::{Connections, Handler, Protection},
     doors::Doors,
     unread::RequestBody,

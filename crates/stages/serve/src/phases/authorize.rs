@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use stockade_access::{Access, Action, Principal, Resource};
 use stockade_evidence::Control;
-use stockade_protocol::ErrorCode;
+use stockade_protocol::{ErrorCode, Operation};
 
 use crate::{answer::Refusal, models::ServedModel};
 
@@ -18,6 +18,21 @@ const NO_MODEL: &str = "(none)";
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) policies: Vec<String>,
+}
+
+/// The action that policies know an operation by.
+pub(crate) const fn action(operation: Operation) -> Action {
+    match operation {
+        Operation::ServerMetadata => Action::ServerMetadata,
+        Operation::ModelMetadata => Action::ModelMetadata,
+        Operation::ModelInfer => Action::ModelInfer,
+        Operation::ModelConfig => Action::ModelConfig,
+        Operation::ModelStatistics => Action::ModelStatistics,
+        Operation::RepositoryIndex => Action::RepositoryIndex,
+        Operation::RepositoryControl => Action::RepositoryControl,
+        Operation::SharedMemory => Action::ServerSharedMemory,
+        Operation::Settings => Action::ServerSettings,
+    }
 }
 
 /// Whether `who` may do `action` to something that is no secret.

@@ -3,80 +3,59 @@
 //! Names, types, ranks and sizes are held against the model's signature, dimensions of one name against each other,
 //! and a number that is not finite is refused: it would travel through a model and say nothing.
 
-use http::{
-    HeaderMap,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-};
-use stockade_evidence::Control;
+use bytes::Bytes;
 use stockade_model::{Dim, Tensor, TensorSpec};
 use stockade_protocol::{
-    ErrorCode, InferRequest, RequestedOutput, WireTensor,
-    oip::{BodyLimits, TensorMetadata, parse_infer_request},
+    InferRequest, RequestedOutput, WireTensor, WireType,
+    oip::{BodyLimits, TensorMetadata},
 };
 
-use crate::{answer::Refusal, config::OutputPolicy, models::ServedModel, phases::shape, tensors};
+use crate::{
+    answer::Refusal,
+    config::OutputPolicy,
+    models::ServedModel,
+    phases::shape,
+    tensors,
+    wire::{Form, Wire},
+};
 
 /// A request that fits its model.
 #[derive(Debug)]
 pub(crate) struct Inspected {
-    /// The client's name for the request, which the answer repeats and nothing else does.
-    pub(crate) id: Option<String>,
+    /// What was asked, without its inputs; each output in it exists for this principal. Its `id` goes into the answer
+    /// and nowhere else.
+    pub(crate) asked: InferRequest,
+    /// How the answer is written.
+    pub(crate) form: Form,
     /// One tensor per input of the model.
     pub(crate) inputs: Vec<(String, Tensor)>,
-    /// The outputs asked for; each exists for this principal.
-    pub(crate) requested: Option<Vec<RequestedOutput>>,
     /// The size of the first dimension of the first input.
     pub(crate) rows: u64,
 }
 
-/// Refuses a body in a form that is not read, before a byte of it is.
-pub(crate) fn headers(headers: &HeaderMap) -> Result<(), Refusal> {
-    let unsupported = |message| Refusal::new(ErrorCode::UnsupportedMedia, Control::InputInspection, message);
-    let encoding = headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-        return Err(unsupported("compressed bodies are not served").closing());
-    }
-    if headers.contains_key("inference-header-content-length") {
-        return Err(Refusal::invalid(
-            "the binary tensor data extension is not served; send `data` as JSON (`binary_data=False`)",
-        )
-        .closing());
-    }
-    let content_type = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    let json = |value: &[u8]| {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        // Without a type, as several clients of the protocol send it, the body is read as JSON.
-        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
-            || essence
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"application/octet-stream")
-            || essence
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-    };
-    if content_type.is_some_and(|value| !json(value)) {
-        return Err(unsupported("the body must be `application/json`").closing());
-    }
-    Ok(())
-}
-
 /// Reads a body and holds it against the model.
 pub(crate) fn body(
-    bytes: &[u8],
+    bytes: Bytes,
+    wire: Wire,
     limits: &BodyLimits,
     model: &ServedModel,
     policy: &OutputPolicy,
 ) -> Result<Inspected, Refusal> {
-    let request = parse_infer_request(bytes, limits)
-        .map_err(|error| Refusal::new(error.code(), Control::InputInspection, error.to_string()))?;
-    inspect(request, model, policy)
+    let (request, form) = wire.read(bytes, model, limits)?;
+    inspect(request, form, model, policy)
 }
 
-fn inspect(request: InferRequest, model: &ServedModel, policy: &OutputPolicy) -> Result<Inspected, Refusal> {
+fn inspect(
+    mut request: InferRequest,
+    form: Form,
+    model: &ServedModel,
+    policy: &OutputPolicy,
+) -> Result<Inspected, Refusal> {
     if let Some(requested) = &request.outputs {
         check_requested(
             requested,
             &shape::visible_outputs(model.signature(), None, policy),
+            policy,
         )?;
     }
     let specs = &model.signature().inputs;
@@ -89,7 +68,7 @@ fn inspect(request: InferRequest, model: &ServedModel, policy: &OutputPolicy) ->
     let mut sizes: Vec<(&str, u64)> = Vec::new();
     let mut rows = 1;
     let mut inputs = Vec::with_capacity(specs.len());
-    for (position, wire) in request.inputs.into_iter().enumerate() {
+    for (position, wire) in std::mem::take(&mut request.inputs).into_iter().enumerate() {
         let spec = specs
             .iter()
             .find(|spec| spec.name == wire.name)
@@ -113,9 +92,9 @@ fn inspect(request: InferRequest, model: &ServedModel, policy: &OutputPolicy) ->
         )));
     }
     Ok(Inspected {
-        id: request.id,
+        asked: request,
+        form,
         inputs,
-        requested: request.outputs,
         rows,
     })
 }
@@ -125,11 +104,20 @@ fn refuse(position: usize, problem: &str) -> Refusal {
 }
 
 /// An output that is hidden is refused in the words of one that does not exist.
-fn check_requested(requested: &[RequestedOutput], visible: &[TensorMetadata]) -> Result<(), Refusal> {
+fn check_requested(
+    requested: &[RequestedOutput],
+    visible: &[TensorMetadata],
+    policy: &OutputPolicy,
+) -> Result<(), Refusal> {
     for (position, wanted) in requested.iter().enumerate() {
-        if visible.iter().all(|output| output.name != wanted.name) {
+        let Some(output) = visible.iter().find(|output| output.name == wanted.name) else {
             return Err(Refusal::invalid(format!(
                 "`outputs[{position}]` asks for an output that the model does not have"
+            )));
+        };
+        if wanted.classification.is_some() && !is_ranked(output, policy) {
+            return Err(Refusal::invalid(format!(
+                "`outputs[{position}]` asks for a classification of an output that has none"
             )));
         }
         if requested
@@ -143,6 +131,26 @@ fn check_requested(requested: &[RequestedOutput], visible: &[TensorMetadata]) ->
         }
     }
     Ok(())
+}
+
+/// Whether the elements of an output are numbers that are not labels already.
+fn is_ranked(output: &TensorMetadata, policy: &OutputPolicy) -> bool {
+    let numbers = match output.datatype {
+        WireType::Bool | WireType::Bytes => false,
+        WireType::U8
+        | WireType::I8
+        | WireType::U16
+        | WireType::I16
+        | WireType::U32
+        | WireType::I32
+        | WireType::U64
+        | WireType::I64
+        | WireType::F16
+        | WireType::BF16
+        | WireType::F32
+        | WireType::F64 => true,
+    };
+    numbers && !policy.labels_only
 }
 
 fn check_type(position: usize, wire: &WireTensor, spec: &TensorSpec) -> Result<(), Refusal> {
@@ -195,7 +203,7 @@ fn check_shape<'a>(
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use stockade_protocol::ErrorCode;
 
     use super::*;
 
@@ -230,28 +238,5 @@ mod tests {
         assert!(check_shape(1, &[3], &batch, &mut sizes).is_ok());
         assert!(check_shape(2, &[4], &batch, &mut sizes).is_err());
         assert!(check_shape(3, &[4], &free, &mut sizes).is_ok());
-    }
-
-    #[track_caller]
-    fn check_headers(name: &'static str, value: &'static str, expected: Option<u16>) {
-        let mut map = HeaderMap::new();
-        map.insert(name, HeaderValue::from_static(value));
-        assert_eq!(
-            headers(&map).err().map(|refusal| refusal.code.status()),
-            expected,
-            "{name}: {value}"
-        );
-    }
-
-    #[test]
-    fn only_plain_json_is_read() {
-        check_headers("content-type", "application/json", None);
-        check_headers("content-type", "Application/JSON; charset=utf-8", None);
-        check_headers("content-type", "text/html", Some(415));
-        check_headers("content-type", "application/jsonx", Some(415));
-        check_headers("content-encoding", "gzip", Some(415));
-        check_headers("content-encoding", "identity", None);
-        check_headers("inference-header-content-length", "12", Some(400));
-        assert!(headers(&HeaderMap::new()).is_ok());
     }
 }

@@ -8,13 +8,13 @@
 //! under `labels_only` no score is left.
 //!
 //! # Limits
-//! Cutting and rounding do not stop model extraction; they remove what inversion and score-based evasion feed on.
+//! Rounded half precision is the nearest value that the type has; in JSON it is exact. Cutting and rounding do not stop model extraction; they remove what inversion and score-based evasion feed on.
 
 use std::{borrow::Cow, cmp::Ordering};
 
 use stockade_model::{Labels, Signature, Tensor, TensorSpec};
 use stockade_protocol::{
-    Parameters, RequestedOutput, WireData, WireTensor, WireType,
+    InferRequest, Parameters, WireData, WireTensor, WireType, classify,
     oip::{Label, TensorMetadata},
 };
 
@@ -23,6 +23,7 @@ use crate::{
     config::{Decimals, OutputPolicy},
     models::ServedModel,
     tensors,
+    wire::Form,
 };
 
 /// The name of the one output under `labels_only`.
@@ -95,12 +96,13 @@ pub(crate) fn score_output<'a>(signature: &'a Signature, policy: &OutputPolicy) 
     signature.outputs.iter().find(scores)
 }
 
-/// Cuts an answer down. `outputs` are the model's, complete and finite.
+/// Cuts an answer down to the policy and to what was asked. `outputs` are the model's, complete and finite.
 pub(crate) fn shape(
     outputs: Vec<(String, Tensor)>,
     model: &ServedModel,
     policy: &OutputPolicy,
-    requested: Option<&[RequestedOutput]>,
+    asked: &InferRequest,
+    form: Form,
 ) -> Result<Vec<WireTensor>, Refusal> {
     let shaped = if policy.labels_only {
         let scores = score_output(model.signature(), policy).ok_or_else(Refusal::internal)?;
@@ -114,14 +116,46 @@ pub(crate) fn shape(
             .into_iter()
             .filter(|(name, _)| !policy.hidden.contains(name));
         visible
-            .map(|(name, tensor)| {
-                let mut output = tensors::to_wire(name, tensor);
-                cut(&mut output, policy);
-                output
-            })
-            .collect()
+            .map(|(name, tensor)| one(tensors::to_wire(name, tensor), model, policy, asked, form))
+            .collect::<Result<_, _>>()?
     };
-    stockade_protocol::select_outputs(shaped, requested).map_err(|error| Refusal::invalid(error.to_string()))
+    stockade_protocol::select_outputs(shaped, asked.outputs.as_deref())
+        .map_err(|error| Refusal::invalid(error.to_string()))
+}
+
+/// One output, cut; as a list of its greatest elements where it was asked for so.
+fn one(
+    output: WireTensor,
+    model: &ServedModel,
+    policy: &OutputPolicy,
+    asked: &InferRequest,
+    form: Form,
+) -> Result<WireTensor, Refusal> {
+    let datatype = output.datatype;
+    let keeps_type = form.carries_half_precision(asked, &output.name);
+    let mut output = tensors::widened(output);
+    let wanted = asked
+        .outputs
+        .iter()
+        .flatten()
+        .find(|wanted| wanted.name == output.name);
+    let Some(most) = wanted.and_then(|wanted| wanted.classification) else {
+        cut(&mut output, policy, Rest::Zero);
+        return Ok(if keeps_type {
+            tensors::narrowed(output, datatype)
+        } else {
+            output
+        });
+    };
+    cut(&mut output, policy, Rest::Last);
+    let most = policy.top_k.map_or(most, |k| most.min(k));
+    let scores = score_output(model.signature(), policy).is_some_and(|spec| spec.name == output.name);
+    let labels = if scores {
+        label_list(model.labels())
+    } else {
+        Vec::new()
+    };
+    classify(&output, most, &labels).map_err(|_| Refusal::internal())
 }
 
 fn label_type(labels: Option<&Labels>) -> WireType {
@@ -141,7 +175,7 @@ fn label_list(labels: Option<&Labels>) -> Vec<Label> {
 
 /// One label per row of scores: that of the greatest score, the lowest class on a tie.
 fn labels_of(scores: Tensor, labels: Option<&Labels>) -> Result<WireTensor, Refusal> {
-    let mut scores = tensors::to_wire(LABEL.to_owned(), scores);
+    let mut scores = tensors::widened(tensors::to_wire(LABEL.to_owned(), scores));
     let width = scores
         .shape
         .pop()
@@ -218,8 +252,17 @@ fn greatest<T: Copy + PartialOrd>(values: &[T], width: usize) -> Option<Vec<usiz
         .collect()
 }
 
+/// What becomes of scores that `top_k` takes away.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// They are 0.
+    Zero,
+    /// They come after all others, where the output is ranked: no more than `k` of them are ever named.
+    Last,
+}
+
 /// `top_k`, then `decimals`, on an output of scores. Others stay as they are.
-fn cut(output: &mut WireTensor, policy: &OutputPolicy) {
+fn cut(output: &mut WireTensor, policy: &OutputPolicy, rest: Rest) {
     let width = match output.shape.as_slice() {
         [_, .., width] => usize::try_from(*width).unwrap_or(0),
         [] | [_] => 0,
@@ -227,7 +270,11 @@ fn cut(output: &mut WireTensor, policy: &OutputPolicy) {
     match &mut output.data {
         WireData::F32(values) => {
             if let Some(k) = policy.top_k {
-                keep_greatest(values, width, k.get() as usize);
+                let fill = match rest {
+                    Rest::Zero => 0.0,
+                    Rest::Last => f32::NEG_INFINITY,
+                };
+                keep_greatest(values, width, k.get() as usize, fill);
             }
             if let Some(decimals) = policy.decimals {
                 #[expect(
@@ -241,7 +288,11 @@ fn cut(output: &mut WireTensor, policy: &OutputPolicy) {
         }
         WireData::F64(values) => {
             if let Some(k) = policy.top_k {
-                keep_greatest(values, width, k.get() as usize);
+                let fill = match rest {
+                    Rest::Zero => 0.0,
+                    Rest::Last => f64::NEG_INFINITY,
+                };
+                keep_greatest(values, width, k.get() as usize, fill);
             }
             if let Some(decimals) = policy.decimals {
                 values
@@ -264,8 +315,8 @@ fn cut(output: &mut WireTensor, policy: &OutputPolicy) {
     }
 }
 
-/// In each row all but the `k` greatest become 0; on a tie the lower class stays.
-fn keep_greatest<T: Copy + Default + PartialOrd>(values: &mut [T], width: usize, k: usize) {
+/// In each row all but the `k` greatest become `fill`; on a tie the lower class stays.
+fn keep_greatest<T: Copy + PartialOrd>(values: &mut [T], width: usize, k: usize, fill: T) {
     if width == 0 || k >= width {
         return;
     }
@@ -280,7 +331,7 @@ fn keep_greatest<T: Copy + Default + PartialOrd>(values: &mut [T], width: usize,
         });
         for (_, class) in ranked.iter().skip(k) {
             if let Some(value) = row.get_mut(*class) {
-                *value = T::default();
+                *value = fill;
             }
         }
     }
@@ -311,7 +362,7 @@ mod tests {
     #[track_caller]
     fn kept(values: &[f32], width: usize, k: usize, expected: &[f32]) {
         let mut values = values.to_vec();
-        keep_greatest(&mut values, width, k);
+        keep_greatest(&mut values, width, k, 0.0);
         assert_eq!(values, expected);
     }
 
@@ -355,7 +406,7 @@ mod tests {
         #[test]
         fn top_k_leaves_k_values_at_most(values in prop::collection::vec(0.01_f32..1.0, 1..50), k in 1_usize..10) {
             let mut cut = values.clone();
-            keep_greatest(&mut cut, values.len(), k);
+            keep_greatest(&mut cut, values.len(), k, 0.0);
             let left: Vec<f32> = cut.iter().copied().filter(|value| *value > 0.0).collect();
             prop_assert_eq!(left.len(), k.min(values.len()));
             let least = left.iter().copied().fold(f32::MAX, f32::min);

@@ -34,6 +34,30 @@ pub(crate) struct Connection {
     _task: JoinSet<()>,
 }
 
+/// What came back of a call.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) headers: HeaderMap,
+    pub(crate) message: Option<Bytes>,
+    pub(crate) trailers: HeaderMap,
+}
+
+impl Called {
+    /// The status, and the error code beside it.
+    pub(crate) fn refusal(&self) -> (u8, String) {
+        let text = |name: &str| self.headers[name].to_str().unwrap().to_owned();
+        assert!(self.message.is_none() && self.trailers.is_empty(), "{self:?}");
+        assert!(!text("grpc-message").is_empty());
+        (text("grpc-status").parse().unwrap(), text("error-code"))
+    }
+
+    /// The message of a call that went well.
+    pub(crate) fn message(&self) -> Bytes {
+        assert_eq!(self.trailers["grpc-status"], "0", "{self:?}");
+        self.message.clone().unwrap()
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -126,6 +150,47 @@ impl Client {
 
     pub(crate) async fn infer(&self, key: &str, body: &Value) -> Reply {
         self.post("/v2/models/digits/infer", key, body).await
+    }
+
+    /// One call on a connection of its own: `body` is the message in its frame.
+    pub(crate) async fn call(
+        &self,
+        path: &str,
+        key: Option<&str>,
+        headers: &[(&'static str, &str)],
+        body: Vec<u8>,
+    ) -> Called {
+        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
+        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _ = connection.await;
+        });
+        let url = format!("https://{}{path}", self.address);
+        let mut request = request("POST", &url, key, body.into());
+        request
+            .headers_mut()
+            .insert("content-type", "application/grpc".parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let body = body.to_bytes();
+        assert_eq!(
+            (parts.status.as_u16(), parts.headers["x-request-id"].len()),
+            (200, 32)
+        );
+        assert_eq!(parts.headers["content-type"], "application/grpc");
+        let message = (!body.is_empty()).then(|| stockade_protocol::grpc::unframe(body).unwrap());
+        Called {
+            headers: parts.headers,
+            message,
+            trailers,
+        }
     }
 
     /// One request on an HTTP/2 connection of its own. The body goes out in two pieces with a pause between them; how

@@ -21,7 +21,7 @@ use stockade_store::{Handle, Keeper, StateDir};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinSet};
 
-pub(crate) use self::client::{Client, Reply};
+pub(crate) use self::client::{Called, Client, Reply};
 
 /// 2026-11-21: the folder's keys are made then; the keeper's clock is the wall clock.
 const MADE_UNIX_S: i64 = 1_763_683_200;
@@ -38,6 +38,7 @@ pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) bound: Bound,
     pub(crate) client: Client,
+    pub(crate) grpc: Client,
     pub(crate) admin: Client,
     stop: oneshot::Sender<()>,
     tasks: JoinSet<Result<(), stockade_serve::RunError>>,
@@ -154,11 +155,13 @@ impl House {
         });
         let authority = self.provider.certificate_authority().unwrap().certificate_der();
         let client = Client::new(&bound.gateway_url, &authority);
+        let grpc = Client::new(&bound.grpc_url, &authority);
         let admin = Client::new(&bound.admin_url, &authority);
         let running = Running {
             gateway,
             bound,
             client,
+            grpc,
             admin,
             stop,
             tasks,
@@ -215,6 +218,7 @@ impl Stopping {
 pub(crate) fn configuration(over: Value) -> Config {
     let mut base = json!({
         "listen": "127.0.0.1:0",
+        "grpc_listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
         "limits": {"principal": {"per_second": 100_000.0, "burst": 100_000}},
         "models": {"digits": {

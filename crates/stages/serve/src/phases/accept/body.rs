@@ -43,7 +43,7 @@ pub(crate) struct Reserve {
 #[derive(Debug)]
 pub(crate) struct Buffered {
     pub(crate) bytes: Bytes,
-    _held: Reserve,
+    pub(super) memory: Reserve,
 }
 
 impl BodyMemory {
@@ -70,7 +70,7 @@ impl BodyMemory {
 
 impl Reserve {
     /// Covers `bytes` in all.
-    fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
         let has = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(BodyMemory::UNIT).saturating_sub(has);
         if more == 0 {
@@ -166,7 +166,7 @@ where
     }
     Ok(Buffered {
         bytes: if all.is_empty() { first } else { all.freeze() },
-        _held: memory,
+        memory,
     })
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use http_body_util::BodyExt as _;
 use stockade_evidence::{Control, RecordId};
 use stockade_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -63,7 +62,7 @@ async fn write<S: AsyncWrite + Unpin>(
     id: &RecordId,
 ) -> std::io::Result<()> {
     let (parts, body) = refusal.answer(id).into_parts();
-    let body = body.collect().await.unwrap_or_default().to_bytes();
+    let body = body.bytes();
     let mut text = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
     for (name, value) in &parts.headers {
         text.extend_from_slice(name.as_str().as_bytes());
@@ -72,7 +71,7 @@ async fn write<S: AsyncWrite + Unpin>(
         text.extend_from_slice(b"\r\n");
     }
     text.extend_from_slice(b"\r\n");
-    text.extend_from_slice(&body);
+    text.extend_from_slice(body);
     socket.write_all(&text).await?;
     socket.shutdown().await
 }
