@@ -80,6 +80,7 @@ const TEMPLATE: &str = "\
 # `stockade config show --origin` prints what is in force and who set it.
 
 listen = \"127.0.0.1:8443\"
+grpc_listen = \"127.0.0.1:8445\"
 admin_listen = \"127.0.0.1:8444\"
 ";
 

@@ -40,6 +40,9 @@ pub(crate) struct Listen {
     /// Address of the gateway; port 0 takes free ports for every listener
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+    /// Address of the gRPC listener
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc_listen: Option<String>,
     /// Address of the admin listener
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_listen: Option<String>,
@@ -48,7 +51,11 @@ pub(crate) struct Listen {
 impl Listen {
     /// The flags as settings.
     pub(crate) fn settings(&self) -> Vec<(&'static str, toml::Value)> {
-        let flags = [("listen", &self.listen), ("admin_listen", &self.admin_listen)];
+        let flags = [
+            ("listen", &self.listen),
+            ("grpc_listen", &self.grpc_listen),
+            ("admin_listen", &self.admin_listen),
+        ];
         flags
             .into_iter()
             .filter_map(|(name, address)| Some((name, toml::Value::String(address.clone()?))))
@@ -60,6 +67,7 @@ impl Listen {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Ready {
     pub(crate) gateway_url: String,
+    pub(crate) grpc_url: String,
     pub(crate) admin_url: String,
     pub(crate) ca_cert: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +83,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     let keeper = own(&project, &arguments).await?;
     let ready = |bound: &Bound, ca_cert: PathBuf| Ready {
         gateway_url: bound.gateway_url.clone(),
+        grpc_url: bound.grpc_url.clone(),
         admin_url: bound.admin_url.clone(),
         ca_cert,
         client_key_file: None,
@@ -83,7 +92,10 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
     };
     serve(global, &arguments, &project, keeper, ready, |ready| {
         output.result(ready, || {
-            format!("serving on {} (admin on {})", ready.gateway_url, ready.admin_url)
+            format!(
+                "serving on {} (gRPC on {}, admin on {})",
+                ready.gateway_url, ready.grpc_url, ready.admin_url
+            )
         })
     })
     .await
@@ -124,7 +136,7 @@ pub(crate) async fn serve(
     .exit(Exit::Usage)?;
     let bound = gateway.bind().await.exit_hint(
         Exit::Failed,
-        "choose other addresses with --listen and --admin-listen",
+        "choose other addresses with --listen, --grpc-listen and --admin-listen",
     )?;
     let ready = ready(&bound, ca_cert);
     keeper

@@ -57,6 +57,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments, output: &Output) 
         let (client, admin) = (keys.client.clone(), keys.admin.clone());
         |bound: &stockade_serve::Bound, ca_cert: PathBuf| Ready {
             gateway_url: bound.gateway_url.clone(),
+            grpc_url: bound.grpc_url.clone(),
             admin_url: bound.admin_url.clone(),
             ca_cert,
             client_key_file: Some(client),
@@ -237,8 +238,8 @@ fn next_steps(ready: &Ready, dir: &Path, request: &Path) -> String {
         "That request is for the example; write one for your model."
     };
     let mut text = format!(
-        "Stockade protects `{model}` at {url} (admin at {}).\n\n",
-        ready.admin_url
+        "Stockade protects `{model}` at {url} (gRPC at {}, admin at {}).\n\n",
+        ready.grpc_url, ready.admin_url
     );
     let _ = write!(
         text,

@@ -24,6 +24,8 @@ pub(crate) const FILE: &str = "stockade.toml";
 pub(crate) struct Root {
     /// Address of the gateway; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
+    /// Address of the gRPC listener; port 0 takes a free one.
+    pub(crate) grpc_listen: SocketAddr,
     /// Address of the admin listener; port 0 takes a free one.
     pub(crate) admin_listen: SocketAddr,
     /// Further host names and addresses that the leaf certificate covers.
@@ -54,6 +56,7 @@ impl Root {
     fn nest(gateway: gateway::Config, evidence: stockade_store::Config) -> Self {
         let gateway::Config {
             listen,
+            grpc_listen,
             admin_listen,
             hosts,
             dangerous_plaintext,
@@ -65,6 +68,7 @@ impl Root {
         } = gateway;
         Self {
             listen,
+            grpc_listen,
             admin_listen,
             hosts,
             dangerous_plaintext,
@@ -81,6 +85,7 @@ impl Root {
     pub(crate) fn gateway(&self) -> gateway::Config {
         gateway::Config {
             listen: self.listen,
+            grpc_listen: self.grpc_listen,
             admin_listen: self.admin_listen,
             hosts: self.hosts.clone(),
             dangerous_plaintext: self.dangerous_plaintext,
@@ -131,12 +136,19 @@ pub(crate) fn load(project: &Path, flags: &[(&str, toml::Value)]) -> Result<Load
         .hint("write an absolute path"));
     }
     // Port 0 lets every listener take a free port; only a setting as strong as the flag keeps its own.
-    let strong = matches!(
-        layers.origins.get("admin_listen"),
-        Some(Origin::Flag(_) | Origin::Environment(_))
-    );
-    if root.listen.port() == 0 && !strong {
-        root.admin_listen.set_port(0);
+    let strong = |name| {
+        matches!(
+            layers.origins.get(name),
+            Some(Origin::Flag(_) | Origin::Environment(_))
+        )
+    };
+    if root.listen.port() == 0 {
+        if !strong("grpc_listen") {
+            root.grpc_listen.set_port(0);
+        }
+        if !strong("admin_listen") {
+            root.admin_listen.set_port(0);
+        }
     }
     Ok(Loaded { root, layers })
 }
