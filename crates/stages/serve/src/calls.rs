@@ -59,7 +59,10 @@ impl Identified<'_> {
             | Operation::SharedMemory
             | Operation::Settings => SMALL_MESSAGE,
         };
+        // It counts among its principal's requests from here on; the meter then takes its place.
+        let reading = self.place().map_err(stop)?;
         let message = self.message(body, most, coding).await.map_err(stop)?;
+        drop(reading);
         if operation == Operation::ModelInfer {
             return self.called_inference(message, patience).await;
         }

@@ -471,9 +471,14 @@ impl<'a> Identified<'a> {
         if let Some(model) = model {
             meter::model(counters, model.config().limits, who, model.name(), now)?;
         }
-        let place = meter::place(&self.shared.places, who)?;
+        let place = self.place()?;
         let reserved = meter::reserve(counters, limits, who, self.shared.keeper.now())?;
         Ok((reserved, place))
+    }
+
+    /// A place among the principal's requests that are in the gateway at once.
+    pub(crate) fn place(&self) -> Result<meter::Held, Refusal> {
+        meter::place(&self.shared.places, &self.who.principal.id)
     }
 
     fn output_policy<'m>(&self, model: &'m ServedModel) -> std::borrow::Cow<'m, OutputPolicy> {

@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn half_precision_goes_where_raw_bytes_go() {
+        let asked = |binary_outputs| InferRequest {
+            binary_outputs,
+            ..InferRequest::default()
+        };
+        let carries = |form: Form, binary| form.carries_half_precision(&asked(binary), "y");
+        assert!(carries(Form::Json, Some(true)) && !carries(Form::Json, None));
+        assert!(
+            carries(Form::Grpc(Contents::Raw), None) && !carries(Form::Grpc(Contents::Typed), Some(true))
+        );
+        assert!(!carries(Form::Predict(tfs::Form::Row), Some(true)));
+    }
+
+    #[test]
     fn one_number_says_where_tensors_begin() {
         check(&[], Ok(None));
         check(&["0"], Ok(Some(0)));

@@ -298,6 +298,35 @@ async fn a_call_is_refused_as_a_request_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attack_calls_whose_messages_do_not_come_hold_no_more_than_a_share() {
+    let house = House::new().await;
+    let slow = house.enrol("a", &["client"]).await;
+    let other = house.enrol("b", &["client"]).await;
+    let limits = json!({"max_concurrent_per_principal": 2});
+    let running = house.serve(json!({"limits": limits})).await;
+    let path = GrpcMethod::ModelInfer.path();
+    let _stuck = [
+        running.grpc.stuck_call(path, &slow).await,
+        running.grpc.stuck_call(path, &slow).await,
+    ];
+    let message = framed(&write_grpc_infer_request(&asked(), "digits", None, Contents::Raw).unwrap());
+    let mut crowded = false;
+    for _ in 0..200 {
+        let called = running.grpc.call(path, Some(&slow), &[], message.clone()).await;
+        crowded = called.message.is_none();
+        if crowded {
+            assert_eq!(called.refusal(), (8, "rate_limited".to_owned()));
+            break;
+        }
+    }
+    assert!(crowded, "its calls take no place");
+    let called = running.grpc.call(path, Some(&other), &[], message).await;
+    assert_eq!(grpc_outputs(&called).len(), 1);
+    drop(_stuck);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_follows_role_and_policy() {
     let house = House::new().await;
     let client = house.enrol("a", &["client"]).await;

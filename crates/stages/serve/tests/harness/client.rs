@@ -193,6 +193,29 @@ impl Client {
         }
     }
 
+    /// A call whose message does not come, until it is dropped.
+    pub(crate) async fn stuck_call(&self, path: &str, key: &str) -> JoinSet<()> {
+        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
+        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        let url = format!("https://{}{path}", self.address);
+        let mut request = request("POST", &url, Some(key), Bytes::new());
+        request
+            .headers_mut()
+            .insert("content-type", "application/grpc".parse().unwrap());
+        let never = futures::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
+        let request = request.map(|_| StreamBody::new(never));
+        tasks.spawn(async move {
+            let _ = sender.send_request(request).await;
+        });
+        tasks
+    }
+
     /// One request on an HTTP/2 connection of its own. The body goes out in two pieces with a pause between them; how
     /// many of its bytes had left when the answer came is returned with it.
     pub(crate) async fn over_http2(
