@@ -14,7 +14,7 @@ mod tests {
     };
 
     /// The ports that the pages name.
-    const PORTS: [&str; 2] = ["18443", "18444"];
+    const PORTS: [&str; 3] = ["18443", "18444", "18445"];
 
     struct Step {
         server: bool,
