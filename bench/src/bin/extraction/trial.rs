@@ -1,0 +1,227 @@
+//! One world under watch: what is calibrated on the development half, honest months, and attacks among honest clients.
+
+use std::{error::Error, path::Path, time::Instant};
+
+use stockade_inspect::queries::{
+    Alarm, ClientClass, Detector, IndexSize, Limits, Query, Reference, Scope, Survey, Tolerances, Verdict, Watch,
+    sequential::FalseAlarms,
+};
+
+use crate::{
+    dice::Dice,
+    honest::{MONTH, Profile},
+    recorded::{Curve, Rows},
+};
+
+/// Configured: at most one false alarm of a client in a year, at 10,000 queries in 30 days.
+const DAYS: f64 = 365.0;
+const QUERIES_PER_DAY: f64 = MONTH as f64 / 30.0;
+/// Honest clients may be this much odder than those of the development half.
+const SLACK: f64 = 1.5;
+/// A suspect of the model's alarm is acted on when it multiplied the evidence by e^2 or more.
+const NAMED: f64 = 2.0;
+const SECRET: [u8; 32] = *b"a secret of the measurement only";
+/// Honest queries before an attack begins, and honest queries for each of an attack.
+const BEFORE: usize = 5_000;
+const BESIDE: usize = 1;
+
+pub(crate) struct Trial {
+    reference: Reference,
+    person: ClientClass,
+    machine: ClientClass,
+    limits: Limits,
+    pool: Rows,
+}
+
+/// False alarms of each profile in one month, and of the model.
+#[derive(Default)]
+pub(crate) struct Month {
+    pub(crate) alarms: [usize; Profile::ALL.len()],
+    pub(crate) model: usize,
+    pub(crate) by_detector: Vec<&'static str>,
+}
+
+/// How an attack ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Answers that the attacker had when the last account was blocked; `None` when one never was.
+    pub(crate) stopped_at: Option<usize>,
+    /// Answers until the first alarm about the attacker.
+    pub(crate) first_alarm: Option<usize>,
+    pub(crate) detector: &'static str,
+    pub(crate) fidelity: f64,
+    pub(crate) undefended: f64,
+    /// An evasion walk had found its adversarial input by then.
+    pub(crate) broken: bool,
+}
+
+impl Trial {
+    /// Calibrates on the development half and judges `half`.
+    pub(crate) fn new(folder: &Path, half: &str) -> Result<Self, Box<dyn Error>> {
+        let sample = Rows::read(&folder.join("reference.q"))?;
+        let (rows, answers) = sample.all();
+        let reference = Reference::fit(rows, answers, sample.inputs, sample.classes, &SECRET)?;
+        let false_alarms = FalseAlarms::new(DAYS, QUERIES_PER_DAY)?;
+        let mut trial = Self {
+            person: ClientClass {
+                tolerances: reference.tolerances(),
+                false_alarms,
+            },
+            machine: ClientClass {
+                tolerances: reference.tolerances(),
+                false_alarms,
+            },
+            limits: Limits {
+                index: IndexSize::default(),
+                principals: 10_000,
+                model_false_alarms: FalseAlarms::new(DAYS, QUERIES_PER_DAY * Profile::ALL.len() as f64)?,
+            },
+            pool: Rows::read(&folder.join("dev/benign.q"))?,
+            reference,
+        };
+        let tolerances = trial.surveyed();
+        trial.machine.tolerances = tolerances.clone().without(Detector::Pace);
+        trial.person.tolerances = tolerances;
+        trial.pool = Rows::read(&folder.join(half).join("benign.q"))?;
+        Ok(trial)
+    }
+
+    pub(crate) fn tolerances(&self) -> String {
+        let mean = |detector| {
+            let classes = self.reference.classes();
+            let sum: f64 = (0..classes).map(|class| self.person.tolerances.of(class, detector)).sum();
+            format!("{} {:.3}", detector.as_str(), sum / classes as f64)
+        };
+        Detector::ALL.map(mean).join(", ")
+    }
+
+    /// What honest months of the development half hit, profile by profile, the batch client's pace apart.
+    fn surveyed(&self) -> Tolerances {
+        let mut surveys: Vec<Survey> = Profile::ALL.map(|_| Survey::new(self.reference.classes())).into();
+        for seed in 0..3 {
+            self.month(1_000 + seed, |profile, verdict| {
+                let mut hits = verdict.hits;
+                if profile == Profile::Batch as usize {
+                    hits[Detector::Pace as usize] = None;
+                }
+                surveys[profile].add(verdict.class, &hits);
+            });
+        }
+        let base = self.reference.tolerances();
+        surveys.iter().fold(base, |tolerances, survey| tolerances.raised_to(survey, SLACK))
+    }
+
+    /// One month of one client of each profile, beside each other.
+    fn month(&self, seed: u64, mut seen: impl FnMut(usize, &Verdict)) -> Watch {
+        let mut dice = Dice::new(seed);
+        let mut events: Vec<(f64, usize, usize)> = Vec::new();
+        for (index, profile) in Profile::ALL.into_iter().enumerate() {
+            let month = profile.month(&self.pool, &mut dice);
+            events.extend(month.into_iter().map(|(at, row)| (at, index, row)));
+        }
+        events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut watch = Watch::new(&SECRET, &self.reference, self.limits);
+        for (at, profile, row) in events {
+            let verdict = self.ask(&mut watch, Profile::ALL[profile].name(), at, &self.pool, row);
+            seen(profile, &verdict);
+        }
+        watch
+    }
+
+    fn ask(&self, watch: &mut Watch, principal: &str, at: f64, rows: &Rows, row: usize) -> Verdict {
+        let client = if principal == Profile::Batch.name() { &self.machine } else { &self.person };
+        let query = Query {
+            principal,
+            at,
+            input: rows.row(row),
+            answer: rows.answer(row),
+        };
+        watch.observe(&self.reference, client, &query)
+    }
+
+    pub(crate) fn honest_month(&self, seed: u64) -> Month {
+        let mut month = Month::default();
+        self.month(seed, |profile, verdict| {
+            for alarm in &verdict.alarms {
+                month.by_detector.push(alarm.detector.as_str());
+                match alarm.scope {
+                    Scope::Principal => month.alarms[profile] += 1,
+                    Scope::Model => month.model += 1,
+                }
+            }
+        });
+        month
+    }
+
+    /// The attack's queries among honest ones; an account is blocked when it raises an alarm or is named as a suspect.
+    pub(crate) fn attack(&self, stream: &Rows, curve: &Curve, accounts: usize, seed: u64) -> Outcome {
+        let mut dice = Dice::new(seed);
+        let mut watch = Watch::new(&SECRET, &self.reference, self.limits);
+        let names: Vec<String> = (0..accounts).map(|account| format!("account {account}")).collect();
+        let ids: Vec<u64> = names.iter().map(|name| watch.id(name)).collect();
+        let mut blocked = vec![false; accounts];
+        let (mut answered, mut first, mut stopped, mut at) = (0, None, None, 0.0);
+        let mut detector = "-";
+        let mut step = |dice: &mut Dice| {
+            at += dice.waiting();
+            at
+        };
+        for _ in 0..BEFORE {
+            let (at, row) = (step(&mut dice), dice.below(self.pool.len()));
+            let honest = ["broad", "narrow", "bursty"][dice.below(3)];
+            self.ask(&mut watch, honest, at, &self.pool, row);
+        }
+        for row in 0..stream.len() {
+            for _ in 0..BESIDE {
+                let (at, other) = (step(&mut dice), dice.below(self.pool.len()));
+                self.ask(&mut watch, "broad", at, &self.pool, other);
+            }
+            let account = dice.below(accounts);
+            if blocked[account] {
+                continue;
+            }
+            let at = step(&mut dice);
+            let verdict = self.ask(&mut watch, &names[account], at, stream, row);
+            // The alarm is raised when the answer is known, and the answer has left.
+            answered += 1;
+            for Alarm { detector: by, scope, .. } in verdict.alarms {
+                first.get_or_insert(answered);
+                if detector == "-" {
+                    detector = by.as_str();
+                }
+                match scope {
+                    Scope::Principal => blocked[account] = true,
+                    Scope::Model => {
+                        for suspect in watch.suspects(20).iter().filter(|suspect| suspect.contribution >= NAMED) {
+                            let named = ids.iter().position(|id| *id == suspect.id);
+                            named.into_iter().for_each(|account| blocked[account] = true);
+                        }
+                    }
+                }
+            }
+            if stopped.is_none() && blocked.iter().all(|blocked| *blocked) {
+                stopped = Some(answered);
+                break;
+            }
+        }
+        Outcome {
+            stopped_at: stopped,
+            first_alarm: first,
+            detector,
+            fidelity: curve.at(answered, stream.classes),
+            undefended: curve.undefended(),
+            broken: curve.broken_at.is_some_and(|broken| broken <= answered),
+        }
+    }
+
+    /// Microseconds per query of a broad client, everything included.
+    pub(crate) fn cost(&self) -> f64 {
+        let mut watch = Watch::new(&SECRET, &self.reference, self.limits);
+        let count = self.pool.len().min(MONTH);
+        let start = Instant::now();
+        for row in 0..count {
+            self.ask(&mut watch, "broad", row as f64, &self.pool, row);
+        }
+        start.elapsed().as_secs_f64() * 1e6 / count as f64
+    }
+}

@@ -1,0 +1,115 @@
+//! How often each detector may hit an honest client, per class of the model's answer.
+//!
+//! Per class, because an honest but narrow client asks about a few classes only: what is rare over all answers may be common
+//! among its own. A tolerance is the larger of two bounds. One holds by the reference sample alone (the tolerance limit of Wilks 1941,
+//! as conformal p-values use it: Bates et al., *Testing for outliers with conformal p-values*, 2023). The other comes from a
+//! [`Survey`] of honest streams, kept apart from those on which results are reported (Clopper and Pearson 1934), times a slack for
+//! clients who are odder than those surveyed.
+
+use super::{DETECTORS, Detector, Hits, numbers::upper_bound, sequential::LEAST};
+
+/// Probability with which a bound may be too low.
+pub(super) const DOUBT: f64 = 0.01;
+
+/// The tolerated frequency of hits, per class of answer and detector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tolerances {
+    pub(super) classes: Vec<[f64; DETECTORS]>,
+}
+
+impl Tolerances {
+    /// The tolerance of `detector` among answers of `class`; 1, which is never bet against, for an unknown class.
+    #[must_use]
+    pub fn of(&self, class: usize, detector: Detector) -> f64 {
+        let [near_copy, drift, off_manifold, margin, sweep, pace] =
+            self.classes.get(class).copied().unwrap_or([1.0; DETECTORS]);
+        match detector {
+            Detector::NearCopy => near_copy,
+            Detector::Drift => drift,
+            Detector::OffManifold => off_manifold,
+            Detector::Margin => margin,
+            Detector::Sweep => sweep,
+            Detector::Pace => pace,
+        }
+    }
+
+    /// The same, with one detector off.
+    #[must_use]
+    pub fn without(mut self, detector: Detector) -> Self {
+        for class in &mut self.classes {
+            let slots = class.iter_mut().zip(Detector::ALL);
+            slots.filter(|(_, at)| *at == detector).for_each(|(slot, _)| *slot = 1.0);
+        }
+        self
+    }
+
+    /// Raises each tolerance to what `survey` saw, times `slack`.
+    #[must_use]
+    pub fn raised_to(mut self, survey: &Survey, slack: f64) -> Self {
+        for (class, counts) in self.classes.iter_mut().zip(&survey.classes) {
+            for (tolerance, count) in class.iter_mut().zip(counts) {
+                let seen = if count.looks == 0 {
+                    LEAST
+                } else {
+                    upper_bound(count.hits, count.looks, DOUBT)
+                };
+                *tolerance = tolerance.max(seen * slack).min(1.0);
+            }
+        }
+        self
+    }
+}
+
+/// Hits counted on honest streams of one kind of client.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Survey {
+    classes: Vec<[Count; DETECTORS]>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Count {
+    hits: u64,
+    looks: u64,
+}
+
+impl Survey {
+    /// A survey of a model with this many classes.
+    #[must_use]
+    pub fn new(classes: usize) -> Self {
+        Self {
+            classes: vec![Default::default(); classes],
+        }
+    }
+
+    /// Counts one query of an honest client.
+    pub fn add(&mut self, class: usize, hits: &Hits) {
+        for (count, hit) in self.classes.get_mut(class).into_iter().flatten().zip(hits) {
+            count.looks += u64::from(hit.is_some());
+            count.hits += u64::from(*hit == Some(true));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_survey_raises_what_it_saw_and_nothing_else() {
+        let base = Tolerances {
+            classes: vec![[0.05; DETECTORS]; 2],
+        };
+        let mut survey = Survey::new(2);
+        for query in 0..1_000 {
+            survey.add(0, &[Some(query % 5 == 0), None, Some(false), Some(false), None, None]);
+            survey.add(7, &[Some(true); DETECTORS]);
+        }
+        let raised = base.raised_to(&survey, 1.5);
+        let near_copy = raised.of(0, Detector::NearCopy);
+        assert!((0.3..0.36).contains(&near_copy), "{near_copy}");
+        assert_eq!(raised.of(0, Detector::Drift), 0.05);
+        assert_eq!(raised.of(1, Detector::NearCopy), 0.05);
+        assert_eq!(raised.of(9, Detector::NearCopy), 1.0);
+        assert_eq!(raised.without(Detector::Pace).of(0, Detector::Pace), 1.0);
+    }
+}
