@@ -26,11 +26,15 @@ from art.estimators.classification import BlackBoxClassifier, BlackBoxClassifier
 from network import Network
 from worlds import WORLDS, victim
 
-CHECKPOINTS = [10, 20, 35, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000]
+CHECKPOINTS = [10, 20, 35, 50, 75, 100, 150, 300, 1000]
+WALK_CHECKPOINTS = [10, 50, 200]
+CLONE = {"hidden": 64, "steps": 1000}
+# Real rows of each class that the attacker holds.
 SEEDS_PER_CLASS = 2
+SEEDS_OF_MIXTURES = 10
 JACOBIAN_STEP = 0.1
 # A walk has succeeded when an input this near (L2, inputs in [0, 1]) to the image gets another label.
-NEAR = {"digits": 1.0, "mnist": 3.0, "adult": 0.7}
+NEAR = {"digits": 0.6, "mnist": 1.5, "adult": 0.35}
 
 
 class Spent(Exception):
@@ -101,7 +105,7 @@ def jacobian(world, half, oracle, rng, filler):
 
 def mixup(world, half, oracle, rng):
     """Convex combinations of pairs of a small real set."""
-    known = seeds(world, half, oracle.answer, rng, SEEDS_PER_CLASS)
+    known = seeds(world, half, oracle.answer, rng, SEEDS_OF_MIXTURES)
     while True:
         share = rng.beta(1, 1, (100, 1)).astype(np.float32)
         left, right = rng.integers(0, len(known), (2, 100))
@@ -187,10 +191,11 @@ def run(world, half, name, number, budget, answer, folder):
     asked, answers = asked[order], answers[order]
     rows = world.draw(half, 2000, rng)
     labels = answer(rows).argmax(axis=1)
-    points = [n for n in CHECKPOINTS if n < len(asked)] + [len(asked)]
+    points = [n for n in (WALK_CHECKPOINTS if marks else CHECKPOINTS) if n < len(asked)] + [len(asked)]
     curve = []
     for n in points:
-        clone = Network(world.inputs, 32, world.classes, number).fit(asked[:n], answers[:n], 250)
+        clone = Network(world.inputs, CLONE["hidden"], world.classes, number)
+        clone.fit(asked[:n], answers[:n], CLONE["steps"])
         curve.append(round(fidelity(clone, rows, labels, world.classes), 4))
     write(path, asked, answers)
     summary = {

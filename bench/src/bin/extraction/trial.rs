@@ -17,7 +17,9 @@ use crate::{
 const DAYS: f64 = 365.0;
 const QUERIES_PER_DAY: f64 = MONTH as f64 / 30.0;
 /// Honest clients may be this much odder than those of the development half.
-const SLACK: f64 = 1.5;
+const SLACK: f64 = 1.2;
+/// Months of each profile that tolerances are taken from.
+const SURVEYED: u64 = 10;
 /// A suspect of the model's alarm is acted on when it multiplied the evidence by e^2 or more.
 const NAMED: f64 = 2.0;
 const SECRET: [u8; 32] = *b"a secret of the measurement only";
@@ -95,20 +97,26 @@ impl Trial {
         Detector::ALL.map(mean).join(", ")
     }
 
-    /// What honest months of the development half hit, profile by profile, the batch client's pace apart.
+    /// What honest clients of the development half hit in the second half of a month, when the index is full: the largest of all
+    /// clients, the batch client's pace apart.
     fn surveyed(&self) -> Tolerances {
-        let mut surveys: Vec<Survey> = Profile::ALL.map(|_| Survey::new(self.reference.classes())).into();
-        for seed in 0..3 {
+        let mut tolerances = self.reference.tolerances();
+        for seed in 0..SURVEYED {
+            let mut surveys: Vec<Survey> = Profile::ALL.map(|_| Survey::new(self.reference.classes())).into();
+            let mut asked = [0; Profile::ALL.len()];
             self.month(1_000 + seed, |profile, verdict| {
+                asked[profile] += 1;
                 let mut hits = verdict.hits;
                 if profile == Profile::Batch as usize {
                     hits[Detector::Pace as usize] = None;
                 }
-                surveys[profile].add(verdict.class, &hits);
+                if asked[profile] > MONTH / 2 {
+                    surveys[profile].add(verdict.class, &hits);
+                }
             });
+            tolerances = surveys.iter().fold(tolerances, |so_far, survey| so_far.raised_to(survey, SLACK));
         }
-        let base = self.reference.tolerances();
-        surveys.iter().fold(base, |tolerances, survey| tolerances.raised_to(survey, SLACK))
+        tolerances
     }
 
     /// One month of one client of each profile, beside each other.

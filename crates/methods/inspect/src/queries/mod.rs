@@ -10,7 +10,9 @@
 //! | [`Detector::NearCopy`] | a perturbed copy of an earlier query of anybody | walks (HopSkipJump, Square, Boundary, ZOO), Jacobian augmentation |
 //! | [`Detector::Drift`] | distance to real rows of the same answer | foreign pools (Knockoff, Copycat), random inputs |
 //! | [`Detector::OffManifold`] | what the principal directions of real rows leave over | noise, gradients' signs, foreign pools |
-//! | [`Detector::Margin`] | how sure the model is, among answers of the same class | mixtures, walks along the boundary |
+//! | [`Detector::Dependence`] | which values occur together in real rows | rows made of parts of real ones, gradients' signs, noise |
+//! | [`Detector::Blend`] | values in the middle, and little spread | mixtures of real rows (mixup) |
+//! | [`Detector::Margin`] | how sure the model is, among answers of the same class | walks along the boundary |
 //! | [`Detector::Sweep`] | steps along a line | grid scans, one-feature sweeps, line searches |
 //! | [`Detector::Pace`] | equal intervals | scripts among people; off where clients are machines |
 //!
@@ -21,6 +23,7 @@
 //!   little from each) is not seen.
 //! - An adaptive attacker who sees rejections can steer around the near-copy index (OARS; Feng et al., CCS 2023): answer an alarm late or quietly.
 
+mod dependence;
 mod drift;
 mod features;
 pub mod information;
@@ -43,7 +46,7 @@ pub use self::{
 };
 
 /// Number of detectors.
-const DETECTORS: usize = 6;
+const DETECTORS: usize = 8;
 
 /// What a hit is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +57,10 @@ pub enum Detector {
     Drift,
     /// Energy outside the principal directions of real rows.
     OffManifold,
+    /// Values that do not occur together in real rows.
+    Dependence,
+    /// Values in the middle of their ranges, as means of several real rows have them.
+    Blend,
     /// The model is unusually unsure.
     Margin,
     /// A step along the line of the step before.
@@ -68,6 +75,8 @@ impl Detector {
         Self::NearCopy,
         Self::Drift,
         Self::OffManifold,
+        Self::Dependence,
+        Self::Blend,
         Self::Margin,
         Self::Sweep,
         Self::Pace,
@@ -80,6 +89,8 @@ impl Detector {
             Self::NearCopy => "near_copy",
             Self::Drift => "drift",
             Self::OffManifold => "off_manifold",
+            Self::Dependence => "dependence",
+            Self::Blend => "blend",
             Self::Margin => "margin",
             Self::Sweep => "sweep",
             Self::Pace => "pace",

@@ -54,7 +54,7 @@ impl Default for IndexSize {
     fn default() -> Self {
         Self {
             log2_queries: 15,
-            log2_exact: 18,
+            log2_exact: 19,
         }
     }
 }
@@ -102,14 +102,18 @@ impl Index {
         slot.is_some_and(|slot| std::mem::replace(slot, fingerprint) == fingerprint)
     }
 
-    /// Distance to the nearest remembered point among those in the same buckets; infinite when there is none.
+    /// Distance to the nearest remembered point among those in the same buckets that is not this very point; infinite when
+    /// there is none. (A fingerprint may have been forgotten while the point is not.)
     pub(super) fn nearest(&self, point: &[f32; DIMENSIONS]) -> f32 {
         let mut nearest = f32::INFINITY;
         for table in 0..TABLES {
             let bucket = self.bucket(table, point);
             for place in self.buckets.get(bucket..bucket + SLOTS).into_iter().flatten() {
                 if let Some(other) = self.point(*place) {
-                    nearest = nearest.min(squared_distance(other, point));
+                    let squared = squared_distance(other, point);
+                    if squared > 0.0 {
+                        nearest = nearest.min(squared);
+                    }
                 }
             }
         }
@@ -228,13 +232,15 @@ mod tests {
         let lengths = |index: &Index| (index.points.len(), index.buckets.len(), index.exact.len());
         let (first, before) = (random(&mut keyed, 10.0), lengths(&index));
         index.insert(&first);
-        assert_eq!(index.nearest(&first), 0.0);
+        assert_eq!(index.nearest(&first), f32::INFINITY);
+        let copy = std::array::from_fn(|axis| first[axis] + 0.01);
+        assert!(index.nearest(&copy) < 0.1);
         for word in 0..500 {
             index.insert(&random(&mut keyed, 10.0));
             index.seen(mix(1, word));
         }
         assert_eq!(lengths(&index), before);
-        assert!(index.nearest(&first) > 1.0);
+        assert!(index.nearest(&copy) > 1.0);
     }
 
     #[test]

@@ -1,5 +1,13 @@
 //! The few numbers that the detectors need: dot products, keyed random numbers, binomial bounds.
 
+/// The value below which this share of the sorted values lies.
+pub(super) fn quantile(sorted: &[f32], share: f64) -> f32 {
+    let last = sorted.len().saturating_sub(1);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
+    let rank = (last as f64 * share).round() as usize;
+    sorted.get(rank.min(last)).copied().unwrap_or_default()
+}
+
 /// A stream of numbers drawn from a secret and a label: the same secret and label give the same numbers.
 pub(super) struct Keyed(blake3::OutputReader);
 

@@ -6,6 +6,7 @@
 
 use super::{
     DETECTORS, DIMENSIONS, Features, Tolerances,
+    dependence::Tree,
     drift::{Bank, NEIGHBOURS},
     features::Projection,
     near_duplicates::Likeness,
@@ -51,6 +52,7 @@ pub enum ReferenceError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     pub(super) projection: Projection,
+    pub(super) tree: Tree,
     /// One entry per class of answer; a class with few rows has a copy of what holds for all.
     pub(super) normals: Vec<Normal>,
     pub(super) likeness: Likeness,
@@ -63,8 +65,10 @@ pub(super) struct Normal {
     pub(super) bank: Bank,
     pub(super) distance: f32,
     pub(super) residual: f32,
+    pub(super) surprise: f32,
+    pub(super) blend: f32,
     pub(super) margin: f32,
-    /// The tolerance of each of the three.
+    /// The tolerance of each of the five.
     pub(super) tolerance: f64,
 }
 
@@ -87,36 +91,42 @@ impl Reference {
         if !rows.iter().chain(answers).all(|value| value.is_finite()) {
             return Err(ReferenceError::NotFinite);
         }
-        let projection = Projection::fit(rows, inputs, secret);
-        let seen: Vec<Seen> = rows
-            .chunks_exact(inputs)
-            .zip(answers.chunks_exact(classes))
-            .filter_map(|(row, answer)| {
-                let Reading { class, margin } = Reading::of(answer)?;
-                let features = projection.features(row)?;
-                Some(Seen { features, class, margin })
+        // Whatever is learnt is learnt from the first half, so that the second is as new to it as a client's rows.
+        let mut order = Keyed::new(secret, "inspect/queries/halves").order(count);
+        let later = order.split_off(count / 2);
+        let row = |index: &usize| rows.chunks_exact(inputs).nth(*index);
+        let learnt: Vec<f32> = order.iter().filter_map(row).flatten().copied().collect();
+        let projection = Projection::fit(&learnt, inputs, secret);
+        let tree = Tree::fit(&learnt, inputs);
+        let see = |index: &usize| {
+            let row = row(index)?;
+            let Reading { class, margin } = Reading::of(answers.chunks_exact(classes).nth(*index)?)?;
+            Some(Seen {
+                features: projection.features(row)?,
+                surprise: tree.surprise(row),
+                class,
+                margin,
             })
-            .collect();
-        let order = Keyed::new(secret, "inspect/queries/halves").order(seen.len());
-        let shuffled: Vec<&Seen> = order.iter().filter_map(|index| seen.get(*index)).collect();
-        let (bank, calibration) = shuffled.split_at(shuffled.len() / 2);
-        let all = Normal::of(bank, calibration);
+        };
+        let bank: Vec<Seen> = order.iter().filter_map(see).collect();
+        let calibration: Vec<Seen> = later.iter().filter_map(see).collect();
+        let all = Normal::of(&bank, &calibration);
         let normals: Vec<Normal> = (0..classes.max(2))
             .map(|class| {
-                let of_class = |half: &[&Seen]| -> Vec<_> {
-                    let same = half.iter().filter(|seen| seen.class == class);
-                    same.map(|seen| **seen).collect()
+                let of_class = |half: &[Seen]| -> Vec<Seen> {
+                    half.iter().filter(|seen| seen.class == class).copied().collect()
                 };
-                let (bank, calibration) = (of_class(bank), of_class(calibration));
+                let (bank, calibration) = (of_class(&bank), of_class(&calibration));
                 if bank.len() < FEWEST || calibration.len() < FEWEST {
                     return all.clone();
                 }
-                Normal::of(&bank.iter().collect::<Vec<_>>(), &calibration.iter().collect::<Vec<_>>())
+                Normal::of(&bank, &calibration)
             })
             .collect();
-        let (likeness, near_copies) = alike(calibration, &normals);
+        let (likeness, near_copies) = alike(&calibration, &normals);
         Ok(Self {
             projection,
+            tree,
             normals,
             likeness,
             near_copies,
@@ -150,7 +160,16 @@ impl Reference {
                 .iter()
                 .map(|normal| -> [f64; DETECTORS] {
                     let rare = normal.tolerance;
-                    [self.near_copies, rare, rare, rare, STEP_TOLERANCE, STEP_TOLERANCE]
+                    [
+                        self.near_copies,
+                        rare,
+                        rare,
+                        rare,
+                        rare,
+                        rare,
+                        STEP_TOLERANCE,
+                        STEP_TOLERANCE,
+                    ]
                 })
                 .collect(),
         }
@@ -161,6 +180,7 @@ impl Reference {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     features: Features,
+    surprise: f32,
     class: usize,
     margin: f32,
 }
@@ -197,20 +217,22 @@ impl Reading {
 }
 
 impl Normal {
-    fn of(bank: &[&Seen], calibration: &[&Seen]) -> Self {
+    fn of(bank: &[Seen], calibration: &[Seen]) -> Self {
         let points = bank.iter().take(MOST_IN_BANK).map(|seen| seen.features.point);
         let bank = Bank::new(points);
         // The rank of the threshold, from the top: fewer rows than this are beyond it.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
         let rank = ((calibration.len() as f64 * RARE).ceil() as usize).max(1);
         let beyond = |measure: &dyn Fn(&Seen) -> f32| {
-            let mut values: Vec<f32> = calibration.iter().map(|seen| measure(seen)).collect();
+            let mut values: Vec<f32> = calibration.iter().map(measure).collect();
             values.sort_by(|a, b| b.total_cmp(a));
             values.get(rank - 1).copied().unwrap_or(f32::INFINITY)
         };
         Self {
             distance: beyond(&|seen| bank.distance(&seen.features.point)),
             residual: beyond(&|seen| seen.features.residual),
+            surprise: beyond(&|seen| seen.surprise),
+            blend: beyond(&|seen| seen.features.blend),
             margin: -beyond(&|seen| -seen.margin),
             tolerance: upper_bound(rank as u64 - 1, calibration.len() as u64, DOUBT),
             bank,
@@ -219,11 +241,11 @@ impl Normal {
 }
 
 /// How near two real rows are to each other, in parts of their distance to the bank.
-fn alike(calibration: &[&Seen], normals: &[Normal]) -> (Likeness, f64) {
+fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, f64) {
     let rows: Vec<(&Seen, f32)> = calibration
         .iter()
         .take(MOST_COMPARED)
-        .filter_map(|seen| Some((*seen, normals.get(seen.class)?.bank.distance(&seen.features.point))))
+        .filter_map(|seen| Some((seen, normals.get(seen.class)?.bank.distance(&seen.features.point))))
         .filter(|(_, distance)| distance.is_finite())
         .collect();
     let mut ratios: Vec<f32> = rows

@@ -136,7 +136,9 @@ pub(super) struct Record {
 
 impl Record {
     const KEEP: f32 = 0.98;
+    /// What a stranger is taken for: this many looks, and this part of the way from the tolerance to certainty.
     const PRIOR: f64 = 2.0;
+    const STRANGER: f64 = 0.2;
 
     /// `None` unless both are counts that `observe` could have made.
     pub(super) fn read(hits: f32, looks: f32) -> Option<Self> {
@@ -148,9 +150,10 @@ impl Record {
         self.looks = self.looks * Self::KEEP + 1.0;
     }
 
-    /// The share of hits to bet on: the record's own, from `tolerance` for a stranger.
+    /// The share of hits to bet on: the record's own, and a little above `tolerance` for a stranger.
     fn bet(&self, tolerance: f64) -> f64 {
-        let share = (f64::from(self.hits) + Self::PRIOR * tolerance) / (f64::from(self.looks) + Self::PRIOR);
+        let stranger = tolerance + Self::STRANGER * (1.0 - tolerance);
+        let share = (f64::from(self.hits) + Self::PRIOR * stranger) / (f64::from(self.looks) + Self::PRIOR);
         share.clamp(tolerance, 0.95)
     }
 }

@@ -131,7 +131,7 @@ fn tag(secret: &[u8; 32], reference: &Reference) -> [u8; 32] {
     add(&reference.projection.directions);
     add(&[reference.likeness.ratio, reference.likeness.radius]);
     for normal in &reference.normals {
-        add(&[normal.distance, normal.residual, normal.margin]);
+        add(&[normal.distance, normal.residual, normal.surprise, normal.blend, normal.margin]);
     }
     *hasher.finalize().as_bytes()
 }

@@ -21,12 +21,14 @@ impl Tolerances {
     /// The tolerance of `detector` among answers of `class`; 1, which is never bet against, for an unknown class.
     #[must_use]
     pub fn of(&self, class: usize, detector: Detector) -> f64 {
-        let [near_copy, drift, off_manifold, margin, sweep, pace] =
+        let [near_copy, drift, off_manifold, dependence, blend, margin, sweep, pace] =
             self.classes.get(class).copied().unwrap_or([1.0; DETECTORS]);
         match detector {
             Detector::NearCopy => near_copy,
             Detector::Drift => drift,
             Detector::OffManifold => off_manifold,
+            Detector::Dependence => dependence,
+            Detector::Blend => blend,
             Detector::Margin => margin,
             Detector::Sweep => sweep,
             Detector::Pace => pace,
@@ -101,7 +103,7 @@ mod tests {
         };
         let mut survey = Survey::new(2);
         for query in 0..1_000 {
-            survey.add(0, &[Some(query % 5 == 0), None, Some(false), Some(false), None, None]);
+            survey.add(0, &[Some(query % 5 == 0), None, Some(false), None, None, Some(false), None, None]);
             survey.add(7, &[Some(true); DETECTORS]);
         }
         let raised = base.raised_to(&survey, 1.5);

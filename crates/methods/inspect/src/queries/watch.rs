@@ -158,9 +158,12 @@ impl Watch {
         if !resubmitted && let Some(reading) = reading {
             let fresh = !self.index.seen(print);
             hits = match reference.features(query.input) {
-                Some(features) => self.look(reference, reading, &features, fresh, &mut principal.trail),
+                Some(features) => {
+                    let surprise = reference.tree.surprise(query.input);
+                    self.look(reference, reading, &features, surprise, fresh, &mut principal.trail)
+                }
                 // No real row is like that.
-                None => [None, Some(true), Some(true), None, None, None],
+                None => [None, Some(true), Some(true), Some(true), None, None, None, None],
             };
         }
         let [.., last] = &mut hits;
@@ -205,6 +208,7 @@ impl Watch {
         reference: &Reference,
         reading: Reading,
         features: &Features,
+        surprise: f32,
         fresh: bool,
         trail: &mut Trail,
     ) -> Hits {
@@ -221,6 +225,8 @@ impl Watch {
             near_copy,
             Some(distance > normal.distance),
             Some(features.residual > normal.residual),
+            Some(surprise > normal.surprise),
+            Some(features.blend > normal.blend),
             Some(reading.margin < normal.margin),
             trail.sweep(&features.point),
             None,
