@@ -118,8 +118,8 @@ fn print_months(trial: &Trial, months: u64) {
 
 fn print_attacks(trial: &Trial, folder: &Path, runs: usize) -> Result<(), Box<dyn Error>> {
     println!(
-        "{:<16} {:>4} {:>5} {:>22} {:>22} {:>7} {:>7} {:>8} {:>8} {:>7} {:>7}  first alarms by",
-        "attack", "acc", "runs", "stopped", "before 80%", "first", "stop", "fidelity", "undef.", "ratio", "broken"
+        "{:<16} {:>4} {:>5} {:>22} {:>22} {:>7} {:>7} {:>8} {:>8} {:>7} {:>7} {:>7}  first alarms by",
+        "attack", "acc", "runs", "stopped", "before 80%", "first", "stop", "fidelity", "undef.", "ratio", "broken", "honest"
     );
     for attack in ATTACKS {
         for accounts in [1, COLLUDERS] {
@@ -152,12 +152,15 @@ fn print_row(attack: &str, accounts: usize, outcomes: &[Outcome]) {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
+    let part = |holds: &dyn Fn(&Outcome) -> bool| {
+        outcomes.iter().filter(|outcome| holds(outcome)).count() as f64 / outcomes.len() as f64
+    };
     let count = |at: Option<usize>| at.map_or(f64::INFINITY, |at| at as f64);
     let mut by: BTreeMap<&str, usize> = BTreeMap::new();
     outcomes.iter().for_each(|outcome| *by.entry(outcome.detector).or_default() += 1);
     let by: Vec<String> = by.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!(
-        "{attack:<16} {accounts:>4} {:>5} {:>22} {:>22} {:>7.0} {:>7.0} {:>8.3} {:>8.3} {:>7.2} {:>7.2}  {}",
+        "{attack:<16} {accounts:>4} {:>5} {:>22} {:>22} {:>7.0} {:>7.0} {:>8.3} {:>8.3} {:>7.2} {:>7.2} {:>7.2}  {}",
         outcomes.len(),
         share(&|outcome| outcome.stopped_at.is_some()),
         share(&|outcome| outcome.stopped_at.is_some() && outcome.fidelity < 0.8 * outcome.undefended),
@@ -166,7 +169,8 @@ fn print_row(attack: &str, accounts: usize, outcomes: &[Outcome]) {
         middle(&|outcome| outcome.fidelity),
         middle(&|outcome| outcome.undefended),
         middle(&|outcome| outcome.fidelity / outcome.undefended),
-        outcomes.iter().filter(|outcome| outcome.broken).count() as f64 / outcomes.len() as f64,
+        part(&|outcome| outcome.broken),
+        part(&|outcome| outcome.honest_named),
         by.join(", "),
     );
 }

@@ -13,19 +13,18 @@ use crate::{
     recorded::{Curve, Rows},
 };
 
-/// Configured: at most one false alarm of a client in a year, at 10,000 queries in 30 days.
-const DAYS: f64 = 365.0;
+/// Configured: at most one false alarm of a client in 180 days, at 10,000 queries in 30 days.
+const DAYS: f64 = 180.0;
 const QUERIES_PER_DAY: f64 = MONTH as f64 / 30.0;
 /// Honest clients may be this much odder than those of the development half.
 const SLACK: f64 = 1.2;
 /// Months of each profile that tolerances are taken from.
 const SURVEYED: u64 = 10;
-/// A suspect of the model's alarm is acted on when it multiplied the evidence by e^2 or more.
-const NAMED: f64 = 2.0;
+/// After an alarm of the model, who multiplied its evidence by e^3 or more is blocked.
+const NAMED: f64 = 3.0;
 const SECRET: [u8; 32] = *b"a secret of the measurement only";
-/// Honest queries before an attack begins, and honest queries for each of an attack.
+/// Honest queries before an attack begins; then there is one for each of the attack.
 const BEFORE: usize = 5_000;
-const BESIDE: usize = 1;
 
 pub(crate) struct Trial {
     reference: Reference,
@@ -55,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) undefended: f64,
     /// An evasion walk had found its adversarial input by then.
     pub(crate) broken: bool,
+    /// An honest client was blocked too.
+    pub(crate) honest_named: bool,
 }
 
 impl Trial {
@@ -91,18 +92,22 @@ impl Trial {
     pub(crate) fn tolerances(&self) -> String {
         let mean = |detector| {
             let classes = self.reference.classes();
-            let sum: f64 = (0..classes).map(|class| self.person.tolerances.of(class, detector)).sum();
-            format!("{} {:.3}", detector.as_str(), sum / classes as f64)
+            let mean = [0, 1].map(|level| {
+                let each = (0..classes).map(|class| self.person.tolerances.of(class, detector)[level]);
+                each.sum::<f64>() / classes as f64
+            });
+            format!("{} {:.3}/{:.3}", detector.as_str(), mean[0], mean[1])
         };
         Detector::ALL.map(mean).join(", ")
     }
 
-    /// What honest clients of the development half hit in the second half of a month, when the index is full: the largest of all
-    /// clients, the batch client's pace apart.
+    /// What honest clients of the development half hit: the largest of all clients and both halves of a month
+    /// (the index fills), the batch client's pace apart.
     fn surveyed(&self) -> Tolerances {
         let mut tolerances = self.reference.tolerances();
         for seed in 0..SURVEYED {
-            let mut surveys: Vec<Survey> = Profile::ALL.map(|_| Survey::new(self.reference.classes())).into();
+            let fresh = || Profile::ALL.map(|_| Survey::new(self.reference.classes()));
+            let mut halves = [fresh(), fresh()];
             let mut asked = [0; Profile::ALL.len()];
             self.month(1_000 + seed, |profile, verdict| {
                 asked[profile] += 1;
@@ -110,11 +115,9 @@ impl Trial {
                 if profile == Profile::Batch as usize {
                     hits[Detector::Pace as usize] = None;
                 }
-                if asked[profile] > MONTH / 2 {
-                    surveys[profile].add(verdict.class, &hits);
-                }
+                halves[usize::from(asked[profile] > MONTH / 2)][profile].add(verdict.class, &hits);
             });
-            tolerances = surveys.iter().fold(tolerances, |so_far, survey| so_far.raised_to(survey, SLACK));
+            tolerances = halves.as_flattened().iter().fold(tolerances, |so_far, survey| so_far.raised_to(survey, SLACK));
         }
         tolerances
     }
@@ -169,7 +172,7 @@ impl Trial {
         let ids: Vec<u64> = names.iter().map(|name| watch.id(name)).collect();
         let mut blocked = vec![false; accounts];
         let (mut answered, mut first, mut stopped, mut at) = (0, None, None, 0.0);
-        let mut detector = "-";
+        let (mut detector, mut alerts, mut honest_named) = ("-", Vec::new(), false);
         let mut step = |dice: &mut Dice| {
             at += dice.waiting();
             at
@@ -180,10 +183,11 @@ impl Trial {
             self.ask(&mut watch, honest, at, &self.pool, row);
         }
         for row in 0..stream.len() {
-            for _ in 0..BESIDE {
-                let (at, other) = (step(&mut dice), dice.below(self.pool.len()));
-                self.ask(&mut watch, "broad", at, &self.pool, other);
-            }
+            // Every fourth honest query comes from a newcomer, who stays for ten.
+            let visitor = format!("visitor {}", row / 40);
+            let beside = if row % 4 == 0 { visitor.as_str() } else { "broad" };
+            let (at, other) = (step(&mut dice), dice.below(self.pool.len()));
+            self.ask(&mut watch, beside, at, &self.pool, other);
             let account = dice.below(accounts);
             if blocked[account] {
                 continue;
@@ -199,12 +203,15 @@ impl Trial {
                 }
                 match scope {
                     Scope::Principal => blocked[account] = true,
-                    Scope::Model => {
-                        for suspect in watch.suspects(20).iter().filter(|suspect| suspect.contribution >= NAMED) {
-                            let named = ids.iter().position(|id| *id == suspect.id);
-                            named.into_iter().for_each(|account| blocked[account] = true);
-                        }
-                    }
+                    Scope::Model if alerts.contains(&by) => {}
+                    Scope::Model => alerts.push(by),
+                }
+            }
+            for by in &alerts {
+                for suspect in watch.suspects(*by, NAMED) {
+                    let named = ids.iter().position(|id| *id == suspect.id);
+                    named.into_iter().for_each(|account| blocked[account] = true);
+                    honest_named |= named.is_none();
                 }
             }
             if stopped.is_none() && blocked.iter().all(|blocked| *blocked) {
@@ -218,6 +225,7 @@ impl Trial {
             detector,
             fidelity: curve.at(answered, stream.classes),
             undefended: curve.undefended(),
+            honest_named,
             broken: curve.broken_at.is_some_and(|broken| broken <= answered),
         }
     }

@@ -98,5 +98,11 @@ impl Detector {
     }
 }
 
+/// Levels of a hit.
+pub const LEVELS: usize = 2;
+
+/// Whether one look was a hit: at the first level beyond what one real row in twenty is, at the second one in a hundred.
+pub type Hit = [bool; LEVELS];
+
 /// What each detector made of one query: `None` where it could not look.
-pub type Hits = [Option<bool>; DETECTORS];
+pub type Hits = [Option<Hit>; DETECTORS];

@@ -19,7 +19,7 @@
 //! for machine learning models are not yet secure*, CCS 2023) adapt step sizes to rejections: do not reveal them at once.
 
 use super::{
-    DIMENSIONS,
+    DIMENSIONS, LEVELS,
     numbers::{Keyed, mix, squared_distance},
 };
 
@@ -39,6 +39,13 @@ pub struct Likeness {
     pub ratio: f32,
     /// What that is for a typical row; sets the size of cells.
     pub radius: f32,
+}
+
+impl Likeness {
+    /// The ratio of each level: a copy, and one that is at half the distance.
+    pub(super) fn ratios(self) -> [f32; LEVELS] {
+        [self.ratio, self.ratio / 2.0]
+    }
 }
 
 /// Bounds of the index, each a power of two from 2^4 to 2^24.

@@ -5,7 +5,7 @@
 //! should be rows on which the model was *not* trained, since a model is surer of rows that it has seen.
 
 use super::{
-    DETECTORS, DIMENSIONS, Features, Tolerances,
+    DETECTORS, DIMENSIONS, Features, Hit, LEVELS, Tolerances,
     dependence::Tree,
     drift::{Bank, NEIGHBOURS},
     features::Projection,
@@ -14,8 +14,8 @@ use super::{
     tolerances::DOUBT,
 };
 
-/// The share of real rows beyond a threshold.
-const RARE: f64 = 0.05;
+/// The share of real rows beyond the threshold of each level.
+const RARE: [f64; LEVELS] = [0.05, 0.01];
 /// The share of real rows that look like copies of each other.
 const ALIKE: f64 = 0.01;
 /// Never call a copy what is farther than this part of the way to real rows.
@@ -56,21 +56,21 @@ pub struct Reference {
     /// One entry per class of answer; a class with few rows has a copy of what holds for all.
     pub(super) normals: Vec<Normal>,
     pub(super) likeness: Likeness,
-    pub(super) near_copies: f64,
+    pub(super) near_copies: [f64; LEVELS],
 }
 
 /// What is normal among real rows that get one answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Normal {
     pub(super) bank: Bank,
-    pub(super) distance: f32,
-    pub(super) residual: f32,
-    pub(super) surprise: f32,
-    pub(super) blend: f32,
-    pub(super) margin: f32,
-    /// The tolerance of each of the five.
-    pub(super) tolerance: f64,
+    /// What real rows seldom exceed, per measure and level.
+    pub(super) thresholds: [[f32; LEVELS]; MEASURES],
+    /// How often they may exceed it after all.
+    pub(super) tolerance: [f64; LEVELS],
 }
+
+/// What is measured of every query; larger is odder.
+pub(super) const MEASURES: usize = 5;
 
 impl Reference {
     /// Reduces real rows of `inputs` numbers each, and the model's answers of `classes` scores each.
@@ -100,12 +100,10 @@ impl Reference {
         let tree = Tree::fit(&learnt, inputs);
         let see = |index: &usize| {
             let row = row(index)?;
-            let Reading { class, margin } = Reading::of(answers.chunks_exact(classes).nth(*index)?)?;
             Some(Seen {
                 features: projection.features(row)?,
                 surprise: tree.surprise(row),
-                class,
-                margin,
+                reading: Reading::of(answers.chunks_exact(classes).nth(*index)?)?,
             })
         };
         let bank: Vec<Seen> = order.iter().filter_map(see).collect();
@@ -114,7 +112,7 @@ impl Reference {
         let normals: Vec<Normal> = (0..classes.max(2))
             .map(|class| {
                 let of_class = |half: &[Seen]| -> Vec<Seen> {
-                    half.iter().filter(|seen| seen.class == class).copied().collect()
+                    half.iter().filter(|seen| seen.reading.class == class).copied().collect()
                 };
                 let (bank, calibration) = (of_class(&bank), of_class(&calibration));
                 if bank.len() < FEWEST || calibration.len() < FEWEST {
@@ -158,18 +156,10 @@ impl Reference {
             classes: self
                 .normals
                 .iter()
-                .map(|normal| -> [f64; DETECTORS] {
+                .map(|normal| -> [[f64; LEVELS]; DETECTORS] {
                     let rare = normal.tolerance;
-                    [
-                        self.near_copies,
-                        rare,
-                        rare,
-                        rare,
-                        rare,
-                        rare,
-                        STEP_TOLERANCE,
-                        STEP_TOLERANCE,
-                    ]
+                    let step = [STEP_TOLERANCE, 1.0];
+                    [self.near_copies, rare, rare, rare, rare, rare, step, step]
                 })
                 .collect(),
         }
@@ -181,8 +171,7 @@ impl Reference {
 struct Seen {
     features: Features,
     surprise: f32,
-    class: usize,
-    margin: f32,
+    reading: Reading,
 }
 
 /// What the detectors take from an answer: its class, and how far that class is before the next.
@@ -220,32 +209,56 @@ impl Normal {
     fn of(bank: &[Seen], calibration: &[Seen]) -> Self {
         let points = bank.iter().take(MOST_IN_BANK).map(|seen| seen.features.point);
         let bank = Bank::new(points);
-        // The rank of the threshold, from the top: fewer rows than this are beyond it.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
-        let rank = ((calibration.len() as f64 * RARE).ceil() as usize).max(1);
-        let beyond = |measure: &dyn Fn(&Seen) -> f32| {
-            let mut values: Vec<f32> = calibration.iter().map(measure).collect();
-            values.sort_by(|a, b| b.total_cmp(a));
-            values.get(rank - 1).copied().unwrap_or(f32::INFINITY)
-        };
-        Self {
-            distance: beyond(&|seen| bank.distance(&seen.features.point)),
-            residual: beyond(&|seen| seen.features.residual),
-            surprise: beyond(&|seen| seen.surprise),
-            blend: beyond(&|seen| seen.features.blend),
-            margin: -beyond(&|seen| -seen.margin),
-            tolerance: upper_bound(rank as u64 - 1, calibration.len() as u64, DOUBT),
+        let mut normal = Self {
+            thresholds: Default::default(),
+            tolerance: RARE.map(|share| {
+                upper_bound(rank(calibration.len(), share) as u64, calibration.len() as u64, DOUBT)
+            }),
             bank,
+        };
+        let measured: Vec<[f32; MEASURES]> = calibration
+            .iter()
+            .map(|seen| normal.measure(&seen.features, seen.surprise, seen.reading))
+            .collect();
+        for (measure, thresholds) in normal.thresholds.iter_mut().enumerate() {
+            let mut values: Vec<f32> = measured.iter().filter_map(|row| row.get(measure).copied()).collect();
+            values.sort_by(|a, b| b.total_cmp(a));
+            *thresholds = RARE.map(|share| {
+                let place = rank(values.len(), share);
+                values.get(place).copied().unwrap_or(f32::INFINITY)
+            });
         }
+        normal
+    }
+
+    /// Distance, residual, surprise, blend and lack of margin.
+    pub(super) fn measure(&self, features: &Features, surprise: f32, reading: Reading) -> [f32; MEASURES] {
+        let distance = self.bank.distance(&features.point);
+        [distance, features.residual, surprise, features.blend, -reading.margin]
+    }
+
+    /// Which measures are beyond their thresholds.
+    pub(super) fn judge(&self, measures: [f32; MEASURES]) -> [Hit; MEASURES] {
+        let mut hits = [Hit::default(); MEASURES];
+        for ((hit, measure), thresholds) in hits.iter_mut().zip(measures).zip(self.thresholds) {
+            *hit = thresholds.map(|threshold| measure > threshold);
+        }
+        hits
     }
 }
 
+/// How many of `count` rows are beyond the threshold.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
+fn rank(count: usize, share: f64) -> usize {
+    (count as f64 * share) as usize
+}
+
 /// How near two real rows are to each other, in parts of their distance to the bank.
-fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, f64) {
+fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, [f64; LEVELS]) {
     let rows: Vec<(&Seen, f32)> = calibration
         .iter()
         .take(MOST_COMPARED)
-        .filter_map(|seen| Some((seen, normals.get(seen.class)?.bank.distance(&seen.features.point))))
+        .filter_map(|seen| Some((seen, normals.get(seen.reading.class)?.bank.distance(&seen.features.point))))
         .filter(|(_, distance)| distance.is_finite())
         .collect();
     let mut ratios: Vec<f32> = rows
@@ -261,14 +274,16 @@ fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, f64) {
         })
         .collect();
     ratios.sort_by(f32::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
-    let rank = (ratios.len() as f64 * ALIKE) as usize;
-    let ratio = ratios.get(rank).copied().unwrap_or_default().min(FARTHEST_COPY);
+    let ratio = ratios.get(rank(ratios.len(), ALIKE)).copied().unwrap_or_default().min(FARTHEST_COPY);
     let mut distances: Vec<f32> = rows.iter().map(|(_, distance)| *distance).collect();
     distances.sort_by(f32::total_cmp);
     let typical = distances.get(distances.len() / 2).copied().unwrap_or_default();
     let likeness = Likeness { ratio, radius: ratio * typical };
-    (likeness, upper_bound(rank as u64, rows.len() as u64, DOUBT))
+    let tolerances = likeness.ratios().map(|ratio| {
+        let alike = ratios.iter().filter(|other| **other < ratio).count();
+        upper_bound(alike as u64, rows.len() as u64, DOUBT)
+    });
+    (likeness, tolerances)
 }
 
 const _: () = assert!(FEWEST > NEIGHBOURS && DIMENSIONS > 1);

@@ -17,6 +17,8 @@
 //! # Limits
 //! The guarantee is as good as the tolerance: a client whose honest hits are more frequent than that may raise alarms.
 
+use super::{Hit, LEVELS};
+
 /// Queries in a day and days between false alarms, from configuration: "at most one false alarm per N days".
 // INVARIANT: both are finite and above 0; `new` is the only door.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,10 +52,10 @@ impl FalseAlarms {
 const REACHES: [f64; 4] = [0.1, 0.25, 0.5, 0.9];
 
 /// A tolerance at or above this leaves nothing to bet on.
-pub(super) const HOPELESS: f64 = 0.9;
+const HOPELESS: f64 = 0.9;
 
 /// The least tolerance: no bet multiplies the stake by more than its inverse.
-pub(super) const LEAST: f64 = 0.01;
+const LEAST: f64 = 0.01;
 
 /// Evidence never grows beyond this, so that it stays finite when nobody acts on an alarm.
 const MOST: f64 = 1e100;
@@ -61,37 +63,36 @@ const MOST: f64 = 1e100;
 /// The evidence of one detector against the null hypothesis, since ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
-    stakes: [f64; REACHES.len()],
+    stakes: [[f64; REACHES.len()]; LEVELS],
 }
 
 impl Evidence {
-    /// Takes one look into account.
-    pub fn observe(&mut self, hit: bool, tolerance: f64) {
-        // Written so that a tolerance that is not a number is hopeless too.
-        if !(0.0..HOPELESS).contains(&tolerance) {
-            return;
-        }
-        let tolerance = tolerance.max(LEAST);
-        for (stake, reach) in self.stakes.iter_mut().zip(REACHES) {
-            let bet = tolerance + (1.0 - tolerance) * reach;
-            *stake = grown(*stake, factor(hit, bet, tolerance));
+    /// Takes one look into account. A tolerance of 0.9 or more, or one that is not a number, is not bet against.
+    pub fn observe(&mut self, hit: Hit, tolerance: [f64; LEVELS]) {
+        for ((stakes, hit), tolerance) in self.stakes.iter_mut().zip(hit).zip(tolerance) {
+            let Some(tolerance) = bettable(tolerance) else { continue };
+            for (stake, reach) in stakes.iter_mut().zip(REACHES) {
+                let bet = tolerance + (1.0 - tolerance) * reach;
+                *stake = grown(*stake, factor(hit, bet, tolerance));
+            }
         }
     }
 
     /// The Shiryaev-Roberts statistic; an alarm when it reaches [`FalseAlarms::threshold`].
     #[must_use]
     pub fn value(&self) -> f64 {
-        self.stakes.iter().sum::<f64>() / REACHES.len() as f64
+        self.stakes.iter().flatten().sum::<f64>() / (REACHES.len() * LEVELS) as f64
     }
 
-    pub(super) fn stakes(&self) -> [f64; REACHES.len()] {
-        self.stakes
+    pub(super) fn stakes(&self) -> impl Iterator<Item = f64> {
+        self.stakes.into_iter().flatten()
     }
 
-    /// `None` unless every stake is a number that `observe` could have made.
-    pub(super) fn from_stakes(stakes: [f64; REACHES.len()]) -> Option<Self> {
+    /// As many stakes as `stakes` gives; `None` unless each is a number that `observe` could have made.
+    pub(super) fn from_stakes(stakes: [[f64; REACHES.len()]; LEVELS]) -> Option<Self> {
         stakes
             .iter()
+            .flatten()
             .all(|stake| (0.0..=MOST).contains(stake))
             .then_some(Self { stakes })
     }
@@ -99,63 +100,91 @@ impl Evidence {
 
 /// The evidence of many clients together: each query is a bet of a size that its sender's own record chose before.
 ///
-/// A principal who hardly hits is not bet on and does not dilute what ten colluders do. The size of the bet depends on the past
-/// alone, so the guarantee of [`Evidence`] holds for the whole stream of the model.
+/// A principal who hardly hits is not bet on and does not dilute what ten colluders do; a newcomer is bet on as newcomers of
+/// late deserve, so that colluders need not each build a record. The size of a bet depends on the past alone, so the guarantee of
+/// [`Evidence`] holds for the whole stream of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pooled {
-    stake: f64,
+    pub(super) stakes: [f64; LEVELS],
 }
 
 impl Pooled {
-    /// Takes one look into account; returns the logarithm of the factor.
-    pub(super) fn observe(&mut self, hit: bool, tolerance: f64, record: &Record) -> f64 {
-        if !(0.0..HOPELESS).contains(&tolerance) {
-            return 0.0;
+    /// Takes one look into account; returns the logarithm of the mean factor.
+    pub(super) fn observe(&mut self, hit: Hit, tolerance: [f64; LEVELS], record: &Record, newcomers: &Record) -> f64 {
+        let mut mean = 0.0;
+        let bets = record.bets(newcomers, tolerance);
+        let levels = self.stakes.iter_mut().zip(hit).zip(tolerance).zip(bets);
+        for (((stake, hit), tolerance), bet) in levels {
+            let tolerance = bettable(tolerance);
+            let factor = tolerance.map_or(1.0, |tolerance| factor(hit, bet.max(tolerance), tolerance));
+            if tolerance.is_some() {
+                *stake = grown(*stake, factor);
+            }
+            mean += factor / LEVELS as f64;
         }
-        let tolerance = tolerance.max(LEAST);
-        let factor = factor(hit, record.bet(tolerance), tolerance);
-        self.stake = grown(self.stake, factor);
-        factor.ln()
+        mean.ln()
     }
 
     pub(super) fn value(self) -> f64 {
-        self.stake
+        self.stakes.iter().sum::<f64>() / LEVELS as f64
     }
 
-    pub(super) fn from_value(stake: f64) -> Option<Self> {
-        (0.0..=MOST).contains(&stake).then_some(Self { stake })
+    pub(super) fn from_stakes(stakes: [f64; LEVELS]) -> Option<Self> {
+        let valid = stakes.iter().all(|stake| (0.0..=MOST).contains(stake));
+        valid.then_some(Self { stakes })
     }
 }
 
 /// How often a principal hit lately, forgetting slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Record {
-    pub(super) hits: f32,
+    pub(super) hits: [f32; LEVELS],
     pub(super) looks: f32,
 }
 
 impl Record {
     const KEEP: f32 = 0.98;
-    /// What a stranger is taken for: this many looks, and this part of the way from the tolerance to certainty.
+    /// What a record starts from counts as this many looks.
     const PRIOR: f64 = 2.0;
+    /// The first newcomer ever is taken to be this part of the way from the tolerance to certainty.
     const STRANGER: f64 = 0.2;
+    /// No bet is on more than this.
+    const SUREST: f64 = 0.95;
 
     /// `None` unless both are counts that `observe` could have made.
-    pub(super) fn read(hits: f32, looks: f32) -> Option<Self> {
-        ((0.0..=looks).contains(&hits) && looks.is_finite()).then_some(Self { hits, looks })
+    pub(super) fn read(hits: [f32; LEVELS], looks: f32) -> Option<Self> {
+        let valid = looks.is_finite() && hits.iter().all(|hits| (0.0..=looks).contains(hits));
+        valid.then_some(Self { hits, looks })
     }
 
-    pub(super) fn observe(&mut self, hit: bool) {
-        self.hits = self.hits * Self::KEEP + f32::from(u8::from(hit));
+    pub(super) fn observe(&mut self, hit: Hit) {
+        for (hits, hit) in self.hits.iter_mut().zip(hit) {
+            *hits = *hits * Self::KEEP + f32::from(u8::from(hit));
+        }
         self.looks = self.looks * Self::KEEP + 1.0;
     }
 
-    /// The share of hits to bet on: the record's own, and a little above `tolerance` for a stranger.
-    fn bet(&self, tolerance: f64) -> f64 {
-        let stranger = tolerance + Self::STRANGER * (1.0 - tolerance);
-        let share = (f64::from(self.hits) + Self::PRIOR * stranger) / (f64::from(self.looks) + Self::PRIOR);
-        share.clamp(tolerance, 0.95)
+    /// The shares of hits to bet on: the record's own, starting from those of newcomers of late.
+    fn bets(&self, newcomers: &Self, tolerance: [f64; LEVELS]) -> [f64; LEVELS] {
+        let mut bets = tolerance;
+        let records = self.hits.into_iter().zip(newcomers.hits);
+        for (bet, (own, theirs)) in bets.iter_mut().zip(records) {
+            let start = *bet + Self::STRANGER * (1.0 - *bet);
+            let newcomer = mean(theirs, newcomers.looks, start);
+            *bet = mean(own, self.looks, newcomer).min(Self::SUREST);
+        }
+        bets
     }
+}
+
+/// The share of hits, with [`Record::PRIOR`] looks at `start` before.
+fn mean(hits: f32, looks: f32, start: f64) -> f64 {
+    (f64::from(hits) + Record::PRIOR * start) / (f64::from(looks) + Record::PRIOR)
+}
+
+/// The tolerance to bet against, if there is anything to bet on.
+fn bettable(tolerance: f64) -> Option<f64> {
+    (0.0..HOPELESS).contains(&tolerance).then_some(tolerance.max(LEAST))
 }
 
 fn factor(hit: bool, bet: f64, tolerance: f64) -> f64 {
@@ -184,7 +213,7 @@ mod tests {
         for _ in 0..40 {
             let mut evidence = Evidence::default();
             for _ in 0..20_000 {
-                evidence.observe(keyed.unit() < 0.1, 0.1);
+                evidence.observe([keyed.unit() < 0.1, keyed.unit() < 0.02], [0.1, 0.02]);
                 queries += 1;
                 if evidence.value() >= threshold {
                     alarms += 1;
@@ -203,9 +232,9 @@ mod tests {
         let threshold = FalseAlarms::new(365.0, 333.0).unwrap().threshold(6);
         for quiet in [0, 5_000] {
             let mut evidence = Evidence::default();
-            (0..quiet).for_each(|_| evidence.observe(keyed.unit() < 0.05, 0.05));
+            (0..quiet).for_each(|_| evidence.observe([keyed.unit() < 0.05, false], [0.05, 0.01]));
             let delay = (1..).find(|_| {
-                evidence.observe(keyed.unit() < 0.6, 0.05);
+                evidence.observe([keyed.unit() < 0.6, false], [0.05, 0.01]);
                 evidence.value() >= threshold
             });
             assert!(delay.unwrap() < 40, "{delay:?} after {quiet}");
@@ -215,11 +244,11 @@ mod tests {
     #[test]
     fn evidence_stays_finite_and_a_hopeless_tolerance_bets_nothing() {
         let mut evidence = Evidence::default();
-        (0..10_000).for_each(|_| evidence.observe(true, 0.0));
+        (0..10_000).for_each(|_| evidence.observe([true; LEVELS], [0.0; LEVELS]));
         assert!(evidence.value().is_finite());
         let mut quiet = Evidence::default();
         for tolerance in [1.0, f64::NAN, f64::INFINITY, -1.0, HOPELESS] {
-            quiet.observe(true, tolerance);
+            quiet.observe([true; LEVELS], [tolerance; LEVELS]);
         }
         assert_eq!(quiet, Evidence::default());
     }
@@ -237,8 +266,8 @@ mod tests {
             let (low, count, share) = if colluder { (0, 10.0, 0.9) } else { (10, 190.0, 0.04) };
             let who = low + (keyed.unit() * count) as usize;
             let hit = keyed.unit() < share;
-            pooled.observe(hit, 0.05, &records[who]);
-            records[who].observe(hit);
+            pooled.observe([hit, false], [0.05, 1.0], &records[who], &Record::default());
+            records[who].observe([hit, false]);
             assert!(queries < 1_500, "the colluders were not seen");
         }
         assert!(queries > 50);

@@ -4,7 +4,7 @@
 //! refuses numbers that a watch could not have made, and a state that belongs to another reference or size.
 
 use super::{
-    DETECTORS, DIMENSIONS, Reference,
+    DETECTORS, DIMENSIONS, LEVELS, Reference,
     near_duplicates::Index,
     sequential::{Evidence, FalseAlarms, Pooled, Record},
     timing::Trail,
@@ -37,7 +37,9 @@ impl Watch {
         out.word(self.index.size.log2_queries);
         out.word(self.index.size.log2_exact);
         out.long(self.queries);
-        self.pooled.iter().for_each(|pooled| out.double(pooled.value()));
+        let pooled = self.pooled.iter().flat_map(|pooled| pooled.stakes);
+        pooled.for_each(|stake| out.double(stake));
+        self.newcomers.iter().for_each(|record| out.record(record));
         self.index.exact.iter().for_each(|print| out.long(*print));
         out.word(self.index.next);
         out.floats(&self.index.points);
@@ -70,7 +72,10 @@ impl Watch {
         let mut watch = Self::new(secret, reference, limits);
         watch.queries = from.long()?;
         for pooled in &mut watch.pooled {
-            *pooled = Pooled::from_value(from.double()?).ok_or(StateError::Damaged)?;
+            *pooled = Pooled::from_stakes([from.double()?, from.double()?]).ok_or(StateError::Damaged)?;
+        }
+        for record in &mut watch.newcomers {
+            *record = from.record()?;
         }
         for print in &mut watch.index.exact {
             *print = from.long()?;
@@ -131,7 +136,7 @@ fn tag(secret: &[u8; 32], reference: &Reference) -> [u8; 32] {
     add(&reference.projection.directions);
     add(&[reference.likeness.ratio, reference.likeness.radius]);
     for normal in &reference.normals {
-        add(&[normal.distance, normal.residual, normal.surprise, normal.blend, normal.margin]);
+        add(normal.thresholds.as_flattened());
     }
     *hasher.finalize().as_bytes()
 }
@@ -159,16 +164,19 @@ impl Writer {
         values.iter().for_each(|value| self.bytes(&value.to_le_bytes()));
     }
 
+    fn record(&mut self, record: &Record) {
+        self.floats(&record.hits);
+        self.floats(&[record.looks]);
+    }
+
     fn principal(&mut self, principal: &Principal) {
         self.long(principal.last_seen);
         self.long(principal.queries);
         for evidence in principal.evidence {
-            evidence.stakes().into_iter().for_each(|stake| self.double(stake));
+            evidence.stakes().for_each(|stake| self.double(stake));
         }
-        for record in principal.records {
-            self.floats(&[record.hits, record.looks]);
-        }
-        self.double(principal.contribution);
+        principal.records.iter().for_each(|record| self.record(record));
+        principal.contributions.iter().for_each(|each| self.double(*each));
         self.double(principal.trail.at);
         self.double(principal.trail.interval);
         self.floats(&principal.trail.point);
@@ -213,20 +221,30 @@ impl<'a> Reader<'a> {
         Ok(point)
     }
 
+    fn record(&mut self) -> Result<Record, StateError> {
+        Record::read([self.float()?, self.float()?], self.float()?).ok_or(StateError::Damaged)
+    }
+
     fn principal(&mut self) -> Result<Principal, StateError> {
         let (last_seen, queries) = (self.long()?, self.long()?);
         let mut evidence = [Evidence::default(); DETECTORS];
         for evidence in &mut evidence {
-            let stakes = [self.double()?, self.double()?, self.double()?, self.double()?];
+            let mut stakes = [[0.0; _]; LEVELS];
+            for stake in stakes.as_flattened_mut() {
+                *stake = self.double()?;
+            }
             *evidence = Evidence::from_stakes(stakes).ok_or(StateError::Damaged)?;
         }
         let mut records = [Record::default(); DETECTORS];
         for record in &mut records {
-            *record = Record::read(self.float()?, self.float()?).ok_or(StateError::Damaged)?;
+            *record = self.record()?;
         }
-        let contribution = self.double()?;
-        if !(0.0..f64::INFINITY).contains(&contribution) {
-            return Err(StateError::Damaged);
+        let mut contributions = [0.0; DETECTORS];
+        for contribution in &mut contributions {
+            *contribution = self.double()?;
+            if !(0.0..f64::INFINITY).contains(contribution) {
+                return Err(StateError::Damaged);
+            }
         }
         let trail = Trail {
             at: self.double()?,
@@ -239,7 +257,7 @@ impl<'a> Reader<'a> {
             queries,
             evidence,
             records,
-            contribution,
+            contributions,
             trail,
         })
     }

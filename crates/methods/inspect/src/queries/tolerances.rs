@@ -6,23 +6,26 @@
 //! [`Survey`] of honest streams, kept apart from those on which results are reported (Clopper and Pearson 1934), times a slack for
 //! clients who are odder than those surveyed.
 
-use super::{DETECTORS, Detector, Hits, numbers::upper_bound, sequential::LEAST};
+use super::{DETECTORS, Detector, Hits, LEVELS, numbers::upper_bound};
 
 /// Probability with which a bound may be too low.
 pub(super) const DOUBT: f64 = 0.01;
 
+/// Fewer looks than this say nothing about a client's rate.
+const FEWEST_LOOKS: u64 = 200;
+
 /// The tolerated frequency of hits, per class of answer and detector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tolerances {
-    pub(super) classes: Vec<[f64; DETECTORS]>,
+    pub(super) classes: Vec<[[f64; LEVELS]; DETECTORS]>,
 }
 
 impl Tolerances {
-    /// The tolerance of `detector` among answers of `class`; 1, which is never bet against, for an unknown class.
+    /// The tolerance of `detector` at each level among answers of `class`; 1, which is never bet against, for an unknown class.
     #[must_use]
-    pub fn of(&self, class: usize, detector: Detector) -> f64 {
+    pub fn of(&self, class: usize, detector: Detector) -> [f64; LEVELS] {
         let [near_copy, drift, off_manifold, dependence, blend, margin, sweep, pace] =
-            self.classes.get(class).copied().unwrap_or([1.0; DETECTORS]);
+            self.classes.get(class).copied().unwrap_or([[1.0; LEVELS]; DETECTORS]);
         match detector {
             Detector::NearCopy => near_copy,
             Detector::Drift => drift,
@@ -40,22 +43,23 @@ impl Tolerances {
     pub fn without(mut self, detector: Detector) -> Self {
         for class in &mut self.classes {
             let slots = class.iter_mut().zip(Detector::ALL);
-            slots.filter(|(_, at)| *at == detector).for_each(|(slot, _)| *slot = 1.0);
+            slots.filter(|(_, at)| *at == detector).for_each(|(slot, _)| *slot = [1.0; LEVELS]);
         }
         self
     }
 
-    /// Raises each tolerance to what `survey` saw, times `slack`.
+    /// Raises each tolerance to what `survey` saw, times `slack`; a class that was looked at less than 200 times stays as it is.
     #[must_use]
     pub fn raised_to(mut self, survey: &Survey, slack: f64) -> Self {
         for (class, counts) in self.classes.iter_mut().zip(&survey.classes) {
             for (tolerance, count) in class.iter_mut().zip(counts) {
-                let seen = if count.looks == 0 {
-                    LEAST
-                } else {
-                    upper_bound(count.hits, count.looks, DOUBT)
-                };
-                *tolerance = tolerance.max(seen * slack).min(1.0);
+                if count.looks < FEWEST_LOOKS {
+                    continue;
+                }
+                for (tolerance, hits) in tolerance.iter_mut().zip(count.hits) {
+                    let seen = upper_bound(hits, count.looks, DOUBT);
+                    *tolerance = tolerance.max(seen * slack).min(1.0);
+                }
             }
         }
         self
@@ -70,7 +74,7 @@ pub struct Survey {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Count {
-    hits: u64,
+    hits: [u64; LEVELS],
     looks: u64,
 }
 
@@ -86,8 +90,11 @@ impl Survey {
     /// Counts one query of an honest client.
     pub fn add(&mut self, class: usize, hits: &Hits) {
         for (count, hit) in self.classes.get_mut(class).into_iter().flatten().zip(hits) {
-            count.looks += u64::from(hit.is_some());
-            count.hits += u64::from(*hit == Some(true));
+            let Some(hit) = hit else { continue };
+            count.looks += 1;
+            for (hits, hit) in count.hits.iter_mut().zip(hit) {
+                *hits += u64::from(*hit);
+            }
         }
     }
 }
@@ -99,19 +106,19 @@ mod tests {
     #[test]
     fn a_survey_raises_what_it_saw_and_nothing_else() {
         let base = Tolerances {
-            classes: vec![[0.05; DETECTORS]; 2],
+            classes: vec![[[0.05, 0.01]; DETECTORS]; 2],
         };
         let mut survey = Survey::new(2);
         for query in 0..1_000 {
-            survey.add(0, &[Some(query % 5 == 0), None, Some(false), None, None, Some(false), None, None]);
-            survey.add(7, &[Some(true); DETECTORS]);
+            survey.add(0, &[Some([query % 5 == 0, false]), None, Some([false; 2]), None, None, None, None, None]);
+            survey.add(7, &[Some([true; 2]); DETECTORS]);
         }
         let raised = base.raised_to(&survey, 1.5);
-        let near_copy = raised.of(0, Detector::NearCopy);
-        assert!((0.3..0.36).contains(&near_copy), "{near_copy}");
-        assert_eq!(raised.of(0, Detector::Drift), 0.05);
-        assert_eq!(raised.of(1, Detector::NearCopy), 0.05);
-        assert_eq!(raised.of(9, Detector::NearCopy), 1.0);
-        assert_eq!(raised.without(Detector::Pace).of(0, Detector::Pace), 1.0);
+        let [near_copy, nearer] = raised.of(0, Detector::NearCopy);
+        assert!((0.3..0.36).contains(&near_copy) && nearer == 0.01, "{near_copy} {nearer}");
+        assert_eq!(raised.of(0, Detector::Drift), [0.05, 0.01]);
+        assert_eq!(raised.of(1, Detector::NearCopy), [0.05, 0.01]);
+        assert_eq!(raised.of(9, Detector::NearCopy), [1.0; 2]);
+        assert_eq!(raised.without(Detector::Pace).of(0, Detector::Pace), [1.0; 2]);
     }
 }

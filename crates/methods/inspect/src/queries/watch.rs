@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    DETECTORS, Detector, Features, Hits, IndexSize, Reference, Tolerances,
+    DETECTORS, Detector, Features, Hits, IndexSize, LEVELS, Reference, Tolerances,
     near_duplicates::Index,
     numbers::{fingerprint, mix, name},
     reference::Reading,
@@ -37,12 +37,15 @@ pub struct ClientClass {
     pub false_alarms: FalseAlarms,
 }
 
+/// A principal is a newcomer for this many queries.
+const NEWCOMER: u64 = 200;
+
 /// Bounds of a watch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// The index of recent queries.
     pub index: IndexSize,
-    /// Principals that are remembered; about 700 bytes each.
+    /// Principals that are remembered; about 1 kB each.
     pub principals: usize,
     /// False alarms of the model's own evidence, over the queries of all its clients.
     pub model_false_alarms: FalseAlarms,
@@ -104,6 +107,8 @@ pub struct Watch {
     /// Principals by the query at which they were last seen.
     pub(super) silence: BTreeMap<u64, u64>,
     pub(super) pooled: [Pooled; DETECTORS],
+    /// What principals hit in their first queries, of late.
+    pub(super) newcomers: [Record; DETECTORS],
     pub(super) queries: u64,
 }
 
@@ -125,7 +130,7 @@ pub(super) struct Principal {
     pub(super) queries: u64,
     pub(super) evidence: [Evidence; DETECTORS],
     pub(super) records: [Record; DETECTORS],
-    pub(super) contribution: f64,
+    pub(super) contributions: [f64; DETECTORS],
     pub(super) trail: Trail,
 }
 
@@ -140,6 +145,7 @@ impl Watch {
             principals: BTreeMap::new(),
             silence: BTreeMap::new(),
             pooled: Default::default(),
+            newcomers: Default::default(),
             queries: 0,
         }
     }
@@ -163,11 +169,11 @@ impl Watch {
                     self.look(reference, reading, &features, surprise, fresh, &mut principal.trail)
                 }
                 // No real row is like that.
-                None => [None, Some(true), Some(true), Some(true), None, None, None, None],
+                None => [None, Some([true; LEVELS]), Some([true; LEVELS]), Some([true; LEVELS]), None, None, None, None],
             };
         }
         let [.., last] = &mut hits;
-        *last = pace;
+        *last = pace.map(|hit| [hit, false]);
         let alarms = self.weigh(&mut principal, client, class, &hits);
         self.silence.insert(self.queries, id);
         self.principals.insert(id, principal);
@@ -185,21 +191,25 @@ impl Watch {
         name(&self.secret, principal)
     }
 
-    /// The principals who contributed most to the model's evidence, the first one most.
+    /// The principals who contributed at least `least` to the model's evidence of `detector`, the first one most.
+    ///
+    /// After an alarm of [`Scope::Model`]; a principal of odds e^3 or more is hardly there by chance.
     #[must_use]
-    pub fn suspects(&self, most: usize) -> Vec<Suspect> {
+    pub fn suspects(&self, detector: Detector, least: f64) -> Vec<Suspect> {
         let mut suspects: Vec<Suspect> = self
             .principals
             .iter()
-            .filter(|(_, principal)| principal.contribution > 0.0)
-            .map(|(id, principal)| Suspect {
-                id: *id,
-                queries: principal.queries,
-                contribution: principal.contribution,
+            .filter_map(|(id, principal)| {
+                let mut each = Detector::ALL.into_iter().zip(principal.contributions);
+                let (_, contribution) = each.find(|(other, _)| *other == detector)?;
+                (contribution >= least).then_some(Suspect {
+                    id: *id,
+                    queries: principal.queries,
+                    contribution,
+                })
             })
             .collect();
         suspects.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
-        suspects.truncate(most);
         suspects
     }
 
@@ -215,22 +225,16 @@ impl Watch {
         let Some(normal) = reference.normals.get(reading.class) else {
             return [None; DETECTORS];
         };
-        let distance = normal.bank.distance(&features.point);
+        let measures = normal.measure(features, surprise, reading);
+        let [drift, off_manifold, dependence, blend, margin] = normal.judge(measures).map(Some);
+        let [distance, ..] = measures;
         let near_copy = fresh.then(|| {
             let near = self.index.nearest(&features.point);
             self.index.insert(&features.point);
-            near < reference.likeness.ratio * distance
+            reference.likeness.ratios().map(|ratio| near < ratio * distance)
         });
-        [
-            near_copy,
-            Some(distance > normal.distance),
-            Some(features.residual > normal.residual),
-            Some(surprise > normal.surprise),
-            Some(features.blend > normal.blend),
-            Some(reading.margin < normal.margin),
-            trail.sweep(&features.point),
-            None,
-        ]
+        let sweep = trail.sweep(&features.point).map(|hit| [hit, false]);
+        [near_copy, drift, off_manifold, dependence, blend, margin, sweep, None]
     }
 
     /// Turns hits into evidence, of the principal and of the model.
@@ -238,12 +242,13 @@ impl Watch {
         let own = client.false_alarms.threshold(DETECTORS);
         let all = self.limits.model_false_alarms.threshold(DETECTORS);
         let mut alarms = Vec::new();
-        let slots = principal
-            .evidence
-            .iter_mut()
-            .zip(&mut principal.records)
-            .zip(&mut self.pooled);
-        for ((detector, hit), ((evidence, record), pooled)) in Detector::ALL.into_iter().zip(hits).zip(slots) {
+        let own_slots = principal.evidence.iter_mut().zip(&mut principal.records);
+        let own_slots = own_slots.zip(&mut principal.contributions);
+        let shared_slots = self.pooled.iter_mut().zip(&mut self.newcomers);
+        let looks = Detector::ALL.into_iter().zip(hits);
+        for ((detector, hit), (((evidence, record), contribution), (pooled, newcomers))) in
+            looks.zip(own_slots.zip(shared_slots))
+        {
             let Some(hit) = *hit else { continue };
             let tolerance = client.tolerances.of(class, detector);
             evidence.observe(hit, tolerance);
@@ -256,9 +261,11 @@ impl Watch {
                 });
                 *evidence = Evidence::default();
             }
-            let grown = pooled.observe(hit, tolerance, record);
-            principal.contribution = (principal.contribution + grown).max(0.0);
+            *contribution = (*contribution + pooled.observe(hit, tolerance, record, newcomers)).max(0.0);
             record.observe(hit);
+            if principal.queries <= NEWCOMER {
+                newcomers.observe(hit);
+            }
             if pooled.value() >= all {
                 alarms.push(Alarm {
                     detector,
