@@ -12,8 +12,10 @@ pub(crate) enum Profile {
     Broad,
     /// Rows of two classes (of one where there are two), at random times.
     Narrow,
-    /// The fifth of all rows that is nearest to one of them: one writer, one customer segment.
+    /// The fifth of all rows that is nearest to one of them (one writer, one customer segment), declared as such a client.
     Niche,
+    /// The same, by a client whose class was calibrated without such ones.
+    Stray,
     /// The same 500 rows again and again, a tenth of them new each time, at equal intervals.
     Batch,
     /// Hours of silence, then hundreds of rows of three classes within seconds.
@@ -21,13 +23,21 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    pub(crate) const ALL: [Self; 5] = [Self::Broad, Self::Narrow, Self::Niche, Self::Batch, Self::Bursty];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Broad,
+        Self::Narrow,
+        Self::Niche,
+        Self::Stray,
+        Self::Batch,
+        Self::Bursty,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Broad => "broad",
             Self::Narrow => "narrow",
             Self::Niche => "niche",
+            Self::Stray => "stray",
             Self::Batch => "batch",
             Self::Bursty => "bursty",
         }
@@ -46,7 +56,7 @@ impl Profile {
                 let rows = of_classes(pool, few, dice);
                 timed(fresh(&rows, dice), dice)
             }
-            Self::Niche => {
+            Self::Niche | Self::Stray => {
                 let rows = around(pool, any(dice));
                 timed(fresh(&rows, dice), dice)
             }
@@ -116,7 +126,9 @@ fn of_classes(pool: &Rows, count: usize, dice: &mut Dice) -> Vec<usize> {
             chosen.push(label);
         }
     }
-    (0..pool.len()).filter(|row| chosen.contains(&pool.label(*row))).collect()
+    (0..pool.len())
+        .filter(|row| chosen.contains(&pool.label(*row)))
+        .collect()
 }
 
 fn around(pool: &Rows, centre: usize) -> Vec<usize> {

@@ -6,6 +6,11 @@
 //! `STOCKADE_TEST_DATA` the folder of data); the detectors then read them here. Everything that was chosen was chosen on the half `dev`; `test`
 //! shares no base image or row with it. A blocked account gets no more answers; among 10 colluders each query comes from
 //! an account at random. Fidelity is the agreement of a clone with the victim, averaged over classes.
+//!
+//! Columns: `stopped`: share of runs in which every account was blocked; `in time`: before the clone had 80% of the fidelity of the
+//! undefended one (of an evasion walk: before its first adversarial input near the image); `first`, `stop`: median answers that the
+//! attacker had at the first alarm and when the last account was blocked; `ratio`: fidelity then over undefended; `honest`: share of
+//! runs in which an honest client was blocked as a colluder. Intervals are Wilson's, 95%.
 
 mod dice;
 mod honest;
@@ -53,11 +58,17 @@ impl Arguments {
             half: take("--half", "test"),
             runs: take("--runs", "60").parse()?,
             months: take("--months", "100").parse()?,
-            worlds: take("--worlds", "digits,mnist,adult").split(',').map(str::to_owned).collect(),
+            worlds: take("--worlds", "digits,mnist,adult")
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
             streams: take("--streams", "yes") == "yes",
         };
         if arguments.cache.as_os_str().is_empty() || !given.is_empty() {
-            return Err("usage: --cache DIR [--half dev|test] [--runs N] [--months N] [--worlds A,B] [--streams no]".into());
+            return Err(
+                "usage: --cache DIR [--half dev|test] [--runs N] [--months N] [--worlds A,B] [--streams no]"
+                    .into(),
+            );
         }
         Ok(arguments)
     }
@@ -76,7 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for world in &arguments.worlds {
         let folder = arguments.cache.join(world);
         let trial = Trial::new(&folder, &arguments.half)?;
-        println!("\n{world}, half {}: {:.1} us a query", arguments.half, trial.cost());
+        println!(
+            "\n{world}, half {}: {:.1} us a query",
+            arguments.half,
+            trial.cost()
+        );
         println!("tolerances (mean over classes): {}", trial.tolerances());
         print_months(&trial, arguments.months);
         print_attacks(&trial, &folder.join(&arguments.half), arguments.runs)?;
@@ -94,7 +109,11 @@ fn make_streams(cache: &Path, world: &str, half: &str, runs: usize) -> Result<()
         .args([world, half, &runs.to_string()])
         .env("OMP_NUM_THREADS", "1")
         .status()?;
-    if status.success() { Ok(()) } else { Err("streams.py failed".into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err("streams.py failed".into())
+    }
 }
 
 fn print_months(trial: &Trial, months: u64) {
@@ -102,13 +121,18 @@ fn print_months(trial: &Trial, months: u64) {
     let (mut model, mut by) = (0, BTreeMap::new());
     for seed in 0..months {
         let month = trial.honest_month(seed);
-        alarms.iter_mut().zip(month.alarms).for_each(|(sum, more)| *sum += more);
+        alarms
+            .iter_mut()
+            .zip(month.alarms)
+            .for_each(|(sum, more)| *sum += more);
         model += month.model;
         for detector in month.by_detector {
             *by.entry(detector).or_insert(0) += 1;
         }
     }
-    println!("honest clients, {months} months of 10,000 queries each: false alarms (per client-month, upper 95%)");
+    println!(
+        "honest clients, {months} months of 10,000 queries each: false alarms (per client-month, upper 95%)"
+    );
     for (profile, count) in Profile::ALL.into_iter().zip(alarms) {
         let (rate, upper) = (count as f64 / months as f64, poisson_upper(count) / months as f64);
         println!("  {:<10} {count:>4}  {rate:>6.3}  {upper:>6.3}", profile.name());
@@ -118,8 +142,18 @@ fn print_months(trial: &Trial, months: u64) {
 
 fn print_attacks(trial: &Trial, folder: &Path, runs: usize) -> Result<(), Box<dyn Error>> {
     println!(
-        "{:<16} {:>4} {:>5} {:>22} {:>22} {:>7} {:>7} {:>8} {:>8} {:>7} {:>7} {:>7}  first alarms by",
-        "attack", "acc", "runs", "stopped", "before 80%", "first", "stop", "fidelity", "undef.", "ratio", "broken", "honest"
+        "{:<16} {:>4} {:>5} {:>22} {:>22} {:>7} {:>7} {:>8} {:>8} {:>7} {:>7}  first alarms by",
+        "attack",
+        "acc",
+        "runs",
+        "stopped",
+        "in time",
+        "first",
+        "stop",
+        "fidelity",
+        "undef.",
+        "ratio",
+        "honest"
     );
     for attack in ATTACKS {
         for accounts in [1, COLLUDERS] {
@@ -145,7 +179,10 @@ fn print_row(attack: &str, accounts: usize, outcomes: &[Outcome]) {
     let share = |holds: &dyn Fn(&Outcome) -> bool| {
         let count = outcomes.iter().filter(|outcome| holds(outcome)).count();
         let (low, high) = wilson(count, outcomes.len());
-        format!("{:.3} [{low:.3}, {high:.3}]", count as f64 / outcomes.len() as f64)
+        format!(
+            "{:.3} [{low:.3}, {high:.3}]",
+            count as f64 / outcomes.len() as f64
+        )
     };
     let middle = |value: &dyn Fn(&Outcome) -> f64| {
         let mut values: Vec<f64> = outcomes.iter().map(value).collect();
@@ -157,19 +194,20 @@ fn print_row(attack: &str, accounts: usize, outcomes: &[Outcome]) {
     };
     let count = |at: Option<usize>| at.map_or(f64::INFINITY, |at| at as f64);
     let mut by: BTreeMap<&str, usize> = BTreeMap::new();
-    outcomes.iter().for_each(|outcome| *by.entry(outcome.detector).or_default() += 1);
+    outcomes
+        .iter()
+        .for_each(|outcome| *by.entry(outcome.detector).or_default() += 1);
     let by: Vec<String> = by.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!(
-        "{attack:<16} {accounts:>4} {:>5} {:>22} {:>22} {:>7.0} {:>7.0} {:>8.3} {:>8.3} {:>7.2} {:>7.2} {:>7.2}  {}",
+        "{attack:<16} {accounts:>4} {:>5} {:>22} {:>22} {:>7.0} {:>7.0} {:>8.3} {:>8.3} {:>7.2} {:>7.2}  {}",
         outcomes.len(),
         share(&|outcome| outcome.stopped_at.is_some()),
-        share(&|outcome| outcome.stopped_at.is_some() && outcome.fidelity < 0.8 * outcome.undefended),
+        share(&|outcome| outcome.in_time),
         middle(&|outcome| count(outcome.first_alarm)),
         middle(&|outcome| count(outcome.stopped_at)),
         middle(&|outcome| outcome.fidelity),
         middle(&|outcome| outcome.undefended),
         middle(&|outcome| outcome.fidelity / outcome.undefended),
-        part(&|outcome| outcome.broken),
         part(&|outcome| outcome.honest_named),
         by.join(", "),
     );

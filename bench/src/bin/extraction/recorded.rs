@@ -48,7 +48,9 @@ impl Rows {
 
     pub(crate) fn label(&self, index: usize) -> usize {
         let answer = self.answer(index);
-        (0..answer.len()).max_by(|a, b| answer[*a].total_cmp(&answer[*b])).unwrap_or(0)
+        (0..answer.len())
+            .max_by(|a, b| answer[*a].total_cmp(&answer[*b]))
+            .unwrap_or(0)
     }
 }
 
@@ -57,6 +59,9 @@ impl Rows {
 pub(crate) struct Curve {
     checkpoints: Vec<usize>,
     fidelity: Vec<f64>,
+    /// Evasion walks begun; 0 for extraction.
+    pub(crate) walks: usize,
+    /// The query at which the first walk had found its adversarial input.
     pub(crate) broken_at: Option<usize>,
 }
 

@@ -3,8 +3,8 @@
 use std::{error::Error, path::Path, time::Instant};
 
 use stockade_inspect::queries::{
-    Alarm, ClientClass, Detector, IndexSize, Limits, Query, Reference, Scope, Survey, Tolerances, Verdict, Watch,
-    sequential::FalseAlarms,
+    Alarm, ClientClass, Detector, IndexSize, Limits, Query, Reference, Scope, Survey, Tolerances, Verdict,
+    Watch, sequential::FalseAlarms,
 };
 
 use crate::{
@@ -20,8 +20,8 @@ const QUERIES_PER_DAY: f64 = MONTH as f64 / 30.0;
 const SLACK: f64 = 1.2;
 /// Months of each profile that tolerances are taken from.
 const SURVEYED: u64 = 10;
-/// After an alarm of the model, who multiplied its evidence by e^3 or more is blocked.
-const NAMED: f64 = 3.0;
+/// After an alarm of the model, who multiplied its evidence by e^2 or more is blocked.
+const NAMED: f64 = 2.0;
 const SECRET: [u8; 32] = *b"a secret of the measurement only";
 /// Honest queries before an attack begins; then there is one for each of the attack.
 const BEFORE: usize = 5_000;
@@ -30,6 +30,7 @@ pub(crate) struct Trial {
     reference: Reference,
     person: ClientClass,
     machine: ClientClass,
+    segment: ClientClass,
     limits: Limits,
     pool: Rows,
 }
@@ -52,8 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) detector: &'static str,
     pub(crate) fidelity: f64,
     pub(crate) undefended: f64,
-    /// An evasion walk had found its adversarial input by then.
-    pub(crate) broken: bool,
+    /// Whether it was stopped before it had what it came for: 80% of the undefended clone's fidelity, or a walk's first adversarial input.
+    pub(crate) in_time: bool,
     /// An honest client was blocked too.
     pub(crate) honest_named: bool,
 }
@@ -74,6 +75,10 @@ impl Trial {
                 tolerances: reference.tolerances(),
                 false_alarms,
             },
+            segment: ClientClass {
+                tolerances: reference.tolerances(),
+                false_alarms,
+            },
             limits: Limits {
                 index: IndexSize::default(),
                 principals: 10_000,
@@ -82,9 +87,10 @@ impl Trial {
             pool: Rows::read(&folder.join("dev/benign.q"))?,
             reference,
         };
-        let tolerances = trial.surveyed();
-        trial.machine.tolerances = tolerances.clone().without(Detector::Pace);
-        trial.person.tolerances = tolerances;
+        let [person, segment] = trial.surveyed();
+        trial.machine.tolerances = person.clone().without(Detector::Pace);
+        trial.person.tolerances = person;
+        trial.segment.tolerances = segment;
         trial.pool = Rows::read(&folder.join(half).join("benign.q"))?;
         Ok(trial)
     }
@@ -103,8 +109,9 @@ impl Trial {
 
     /// What honest clients of the development half hit: the largest of all clients and both halves of a month
     /// (the index fills), the batch client's pace apart.
-    fn surveyed(&self) -> Tolerances {
-        let mut tolerances = self.reference.tolerances();
+    /// First those of all but the niche clients, then those of the niche clients.
+    fn surveyed(&self) -> [Tolerances; 2] {
+        let mut tolerances = [self.reference.tolerances(), self.reference.tolerances()];
         for seed in 0..SURVEYED {
             let fresh = || Profile::ALL.map(|_| Survey::new(self.reference.classes()));
             let mut halves = [fresh(), fresh()];
@@ -117,7 +124,10 @@ impl Trial {
                 }
                 halves[usize::from(asked[profile] > MONTH / 2)][profile].add(verdict.class, &hits);
             });
-            tolerances = halves.as_flattened().iter().fold(tolerances, |so_far, survey| so_far.raised_to(survey, SLACK));
+            for (survey, profile) in halves.as_flattened().iter().zip(Profile::ALL.into_iter().cycle()) {
+                let class = usize::from(matches!(profile, Profile::Niche | Profile::Stray));
+                tolerances[class] = tolerances[class].clone().raised_to(survey, SLACK);
+            }
         }
         tolerances
     }
@@ -140,7 +150,11 @@ impl Trial {
     }
 
     fn ask(&self, watch: &mut Watch, principal: &str, at: f64, rows: &Rows, row: usize) -> Verdict {
-        let client = if principal == Profile::Batch.name() { &self.machine } else { &self.person };
+        let client = match principal {
+            "batch" => &self.machine,
+            "niche" => &self.segment,
+            _ => &self.person,
+        };
         let query = Query {
             principal,
             at,
@@ -168,7 +182,9 @@ impl Trial {
     pub(crate) fn attack(&self, stream: &Rows, curve: &Curve, accounts: usize, seed: u64) -> Outcome {
         let mut dice = Dice::new(seed);
         let mut watch = Watch::new(&SECRET, &self.reference, self.limits);
-        let names: Vec<String> = (0..accounts).map(|account| format!("account {account}")).collect();
+        let names: Vec<String> = (0..accounts)
+            .map(|account| format!("account {account}"))
+            .collect();
         let ids: Vec<u64> = names.iter().map(|name| watch.id(name)).collect();
         let mut blocked = vec![false; accounts];
         let (mut answered, mut first, mut stopped, mut at) = (0, None, None, 0.0);
@@ -196,7 +212,10 @@ impl Trial {
             let verdict = self.ask(&mut watch, &names[account], at, stream, row);
             // The alarm is raised when the answer is known, and the answer has left.
             answered += 1;
-            for Alarm { detector: by, scope, .. } in verdict.alarms {
+            for Alarm {
+                detector: by, scope, ..
+            } in verdict.alarms
+            {
                 first.get_or_insert(answered);
                 if detector == "-" {
                     detector = by.as_str();
@@ -226,7 +245,12 @@ impl Trial {
             fidelity: curve.at(answered, stream.classes),
             undefended: curve.undefended(),
             honest_named,
-            broken: curve.broken_at.is_some_and(|broken| broken <= answered),
+            in_time: stopped.is_some()
+                && if curve.walks > 0 {
+                    curve.broken_at.is_none_or(|broken| broken > answered)
+                } else {
+                    curve.at(answered, stream.classes) < 0.8 * curve.undefended()
+                },
         }
     }
 

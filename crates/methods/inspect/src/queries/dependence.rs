@@ -57,13 +57,21 @@ impl Cut {
         // Half a bin of room on each side, so that the ends themselves are within.
         Self {
             low: low - range / 8.0,
-            inverse_width: if range > 0.0 { f32::from(WITHIN) / (1.25 * range) } else { 0.0 },
+            inverse_width: if range > 0.0 {
+                f32::from(WITHIN) / (1.25 * range)
+            } else {
+                0.0
+            },
         }
     }
 
     fn bin(self, value: f32) -> usize {
         let place = (value - self.low) * self.inverse_width;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 and WITHIN")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within 0 and WITHIN"
+        )]
         if (0.0..f32::from(WITHIN)).contains(&place) {
             place as usize
         } else {
@@ -89,9 +97,20 @@ impl Tree {
         let mut bins = [0_usize; MOST];
         let mut sum = 0.0;
         for (index, node) in self.nodes.iter().enumerate() {
-            let bin = row.get(node.column).map_or(BINS - 1, |value| node.cut.bin(*value));
-            let parent = if node.parent == index { bin } else { bins.get(node.parent).copied().unwrap_or_default() };
-            sum += node.surprise.get(parent).and_then(|given| given.get(bin)).copied().unwrap_or_default();
+            let bin = row
+                .get(node.column)
+                .map_or(BINS - 1, |value| node.cut.bin(*value));
+            let parent = if node.parent == index {
+                bin
+            } else {
+                bins.get(node.parent).copied().unwrap_or_default()
+            };
+            sum += node
+                .surprise
+                .get(parent)
+                .and_then(|given| given.get(bin))
+                .copied()
+                .unwrap_or_default();
             bins.iter_mut().skip(index).take(1).for_each(|slot| *slot = bin);
         }
         sum
@@ -113,7 +132,11 @@ impl Column {
         let bins: Vec<usize> = values().map(|value| cut.bin(value)).collect();
         let mut counts = [0.0_f32; BINS];
         for bin in &bins {
-            counts.iter_mut().skip(*bin).take(1).for_each(|count| *count += 1.0);
+            counts
+                .iter_mut()
+                .skip(*bin)
+                .take(1)
+                .for_each(|count| *count += 1.0);
         }
         let total = bins.len() as f32;
         let present = counts.iter().filter(|count| **count > 0.0);
@@ -168,7 +191,11 @@ fn span(columns: &[Column]) -> Vec<Node> {
             column: child.index,
             cut: child.cut,
             parent: if above.is_some() { parent } else { at },
-            surprise: if above.is_some() { conditional(&counts) } else { marginal(&counts) },
+            surprise: if above.is_some() {
+                conditional(&counts)
+            } else {
+                marginal(&counts)
+            },
         });
         inside.push(chosen);
         for (index, parent, worth) in &mut outside {
@@ -213,7 +240,10 @@ mod tests {
         let real = tree.surprise(&[1.0, 1.0, 0.0, 1.0]);
         let broken = tree.surprise(&[1.0, 0.0, 0.0, 1.0]);
         let outside = tree.surprise(&[1.0, 1.0, 0.0, 7.0]);
-        assert!(real < 2.0 && broken > real + 4.0 && outside > real + 4.0, "{real} {broken} {outside}");
+        assert!(
+            real < 2.0 && broken > real + 4.0 && outside > real + 4.0,
+            "{real} {broken} {outside}"
+        );
         // The independent column costs about ln 2 whatever it is.
         assert!((tree.surprise(&[1.0, 1.0, 0.0, 0.0]) - real).abs() < 0.5);
     }

@@ -154,7 +154,9 @@ fn principal_directions(rows: &[f32], inputs: usize, rank: usize, secret: &[u8; 
         for row in rows.chunks_exact(inputs) {
             for (direction, sum) in basis.chunks_exact(inputs).zip(next.chunks_exact_mut(inputs)) {
                 let weight = dot(direction, row);
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+                sum.iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, value)| *sum += weight * value);
             }
         }
         basis = next;
@@ -191,11 +193,17 @@ fn orthonormalise(rows: &mut [f32], length: usize) {
         for _ in 0..2 {
             for other in before.chunks_exact(length) {
                 let share = dot(row, other);
-                row.iter_mut().zip(other).for_each(|(value, other)| *value -= share * other);
+                row.iter_mut()
+                    .zip(other)
+                    .for_each(|(value, other)| *value -= share * other);
             }
         }
         let left = dot(row, row);
-        let inverse = if left > first * 1e-9 && left > 0.0 { left.sqrt().recip() } else { 0.0 };
+        let inverse = if left > first * 1e-9 && left > 0.0 {
+            left.sqrt().recip()
+        } else {
+            0.0
+        };
         row.iter_mut().for_each(|value| *value *= inverse);
     }
 }
@@ -212,9 +220,8 @@ mod tests {
         (0..count)
             .flat_map(|_| {
                 let (a, b) = (keyed.normal(), keyed.normal());
-                (0..16_u8).map(move |column| {
-                    (1.0 + f32::from(column)) * (a * f32::from(column % 3) + b) + 100.0
-                })
+                (0..16_u8)
+                    .map(move |column| (1.0 + f32::from(column)) * (a * f32::from(column % 3) + b) + 100.0)
             })
             .collect()
     }
@@ -259,6 +266,13 @@ mod tests {
         assert!(projection.features(&[]).is_none());
         assert!(projection.features(&[f32::NAN, 1.0]).is_none());
         assert!(projection.features(&[f32::INFINITY, 1.0]).is_none());
-        assert!(projection.features(&[f32::MAX, f32::MIN]).unwrap().point.iter().all(|place| place.is_finite()));
+        assert!(
+            projection
+                .features(&[f32::MAX, f32::MIN])
+                .unwrap()
+                .point
+                .iter()
+                .all(|place| place.is_finite())
+        );
     }
 }

@@ -37,9 +37,13 @@ pub fn bits_per_query(precision: Precision, classes: usize) -> f64 {
     let full = 32.0 * all;
     match precision {
         Precision::Label => all.max(1.0).log2(),
-        Precision::Rounded { classes: named, decimals } => {
+        Precision::Rounded {
+            classes: named,
+            decimals,
+        } => {
             let named = named.min(classes) as f64;
-            let steps = 10_f64.powi(i32::try_from(decimals).unwrap_or(i32::MAX).min(12)) + (named / 2.0).ceil();
+            let steps =
+                10_f64.powi(i32::try_from(decimals).unwrap_or(i32::MAX).min(12)) + (named / 2.0).ceil();
             let nats = ln_choose(all, named) + ln_choose(steps + named, named);
             (nats / std::f64::consts::LN_2).min(full)
         }
@@ -64,11 +68,17 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for a in 0..=200_u32 {
             for b in 0..=200 - a {
-                let rounded = [a, b, 200 - a - b].map(|part| (f64::from(part) / 20.0).round() as u32);
+                let rounded = [a, b, 200 - a - b].map(|part| (f64::from(part) / 20.0).round().to_bits());
                 seen.insert(rounded);
             }
         }
-        let bound = bits_per_query(Precision::Rounded { classes: 3, decimals: 1 }, 3);
+        let bound = bits_per_query(
+            Precision::Rounded {
+                classes: 3,
+                decimals: 1,
+            },
+            3,
+        );
         let exact = (seen.len() as f64).log2();
         assert!(bound >= exact && bound < exact + 4.0, "{bound} {exact}");
     }

@@ -105,7 +105,9 @@ impl Index {
     /// Whether this fingerprint was seen; it is from now on.
     pub(super) fn seen(&mut self, fingerprint: u64) -> bool {
         let place = fingerprint & (self.exact.len() as u64 - 1);
-        let slot = usize::try_from(place).ok().and_then(|place| self.exact.get_mut(place));
+        let slot = usize::try_from(place)
+            .ok()
+            .and_then(|place| self.exact.get_mut(place));
         slot.is_some_and(|slot| std::mem::replace(slot, fingerprint) == fingerprint)
     }
 
@@ -206,7 +208,10 @@ impl Grid {
 mod tests {
     use super::*;
 
-    const LIKENESS: Likeness = Likeness { ratio: 0.3, radius: 1.0 };
+    const LIKENESS: Likeness = Likeness {
+        ratio: 0.3,
+        radius: 1.0,
+    };
 
     fn random(keyed: &mut Keyed, length: f32) -> [f32; DIMENSIONS] {
         std::array::from_fn(|_| keyed.normal() * length / (DIMENSIONS as f32).sqrt())
@@ -215,7 +220,14 @@ mod tests {
     #[test]
     fn copies_within_the_radius_are_found_among_many() {
         let mut keyed = Keyed::new(&[1; 32], "test");
-        let mut index = Index::new(&[2; 32], LIKENESS, IndexSize { log2_queries: 12, log2_exact: 8 });
+        let mut index = Index::new(
+            &[2; 32],
+            LIKENESS,
+            IndexSize {
+                log2_queries: 12,
+                log2_exact: 8,
+            },
+        );
         let points: Vec<_> = (0..3_000).map(|_| random(&mut keyed, 10.0)).collect();
         points.iter().for_each(|point| index.insert(point));
         let found = |index: &Index, keyed: &mut Keyed, length: f32| {
@@ -235,7 +247,14 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_oldest_are_forgotten() {
         let mut keyed = Keyed::new(&[1; 32], "test");
-        let mut index = Index::new(&[2; 32], LIKENESS, IndexSize { log2_queries: 4, log2_exact: 4 });
+        let mut index = Index::new(
+            &[2; 32],
+            LIKENESS,
+            IndexSize {
+                log2_queries: 4,
+                log2_exact: 4,
+            },
+        );
         let lengths = |index: &Index| (index.points.len(), index.buckets.len(), index.exact.len());
         let (first, before) = (random(&mut keyed, 10.0), lengths(&index));
         index.insert(&first);
@@ -252,7 +271,14 @@ mod tests {
 
     #[test]
     fn exact_inputs_are_remembered_and_absurd_points_do_not_panic() {
-        let mut index = Index::new(&[2; 32], Likeness { ratio: 0.0, radius: 0.0 }, IndexSize::default());
+        let mut index = Index::new(
+            &[2; 32],
+            Likeness {
+                ratio: 0.0,
+                radius: 0.0,
+            },
+            IndexSize::default(),
+        );
         assert!(!index.seen(7));
         assert!(index.seen(7));
         for value in [f32::NAN, f32::INFINITY, f32::MIN] {

@@ -3,7 +3,11 @@
 /// The value below which this share of the sorted values lies.
 pub(super) fn quantile(sorted: &[f32], share: f64) -> f32 {
     let last = sorted.len().saturating_sub(1);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a length"
+    )]
     let rank = (last as f64 * share).round() as usize;
     sorted.get(rank.min(last)).copied().unwrap_or_default()
 }
@@ -40,7 +44,10 @@ impl Keyed {
     pub(super) fn order(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {
-            #[expect(clippy::cast_possible_truncation, reason = "less than `last`, which is a usize")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "less than `last`, which is a usize"
+            )]
             let other = (self.bits() % (last as u64 + 1)) as usize;
             order.swap(last, other);
         }
@@ -68,7 +75,10 @@ pub(super) fn name(secret: &[u8; 32], principal: &str) -> u64 {
 
 fn first_eight(hash: &blake3::Hash) -> u64 {
     let mut eight = [0; 8];
-    eight.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+    eight
+        .iter_mut()
+        .zip(hash.as_bytes())
+        .for_each(|(to, from)| *to = *from);
     u64::from_le_bytes(eight)
 }
 
@@ -205,6 +215,9 @@ mod tests {
         let values: Vec<f32> = (0..20_000).map(|_| keyed.normal()).collect();
         let mean = values.iter().sum::<f32>() / 20_000.0;
         let variance = values.iter().map(|value| value * value).sum::<f32>() / 20_000.0;
-        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04,
+            "{mean} {variance}"
+        );
     }
 }

@@ -112,7 +112,10 @@ impl Reference {
         let normals: Vec<Normal> = (0..classes.max(2))
             .map(|class| {
                 let of_class = |half: &[Seen]| -> Vec<Seen> {
-                    half.iter().filter(|seen| seen.reading.class == class).copied().collect()
+                    half.iter()
+                        .filter(|seen| seen.reading.class == class)
+                        .copied()
+                        .collect()
                 };
                 let (bank, calibration) = (of_class(&bank), of_class(&calibration));
                 if bank.len() < FEWEST || calibration.len() < FEWEST {
@@ -212,7 +215,11 @@ impl Normal {
         let mut normal = Self {
             thresholds: Default::default(),
             tolerance: RARE.map(|share| {
-                upper_bound(rank(calibration.len(), share) as u64, calibration.len() as u64, DOUBT)
+                upper_bound(
+                    rank(calibration.len(), share) as u64,
+                    calibration.len() as u64,
+                    DOUBT,
+                )
             }),
             bank,
         };
@@ -221,7 +228,10 @@ impl Normal {
             .map(|seen| normal.measure(&seen.features, seen.surprise, seen.reading))
             .collect();
         for (measure, thresholds) in normal.thresholds.iter_mut().enumerate() {
-            let mut values: Vec<f32> = measured.iter().filter_map(|row| row.get(measure).copied()).collect();
+            let mut values: Vec<f32> = measured
+                .iter()
+                .filter_map(|row| row.get(measure).copied())
+                .collect();
             values.sort_by(|a, b| b.total_cmp(a));
             *thresholds = RARE.map(|share| {
                 let place = rank(values.len(), share);
@@ -234,7 +244,13 @@ impl Normal {
     /// Distance, residual, surprise, blend and lack of margin.
     pub(super) fn measure(&self, features: &Features, surprise: f32, reading: Reading) -> [f32; MEASURES] {
         let distance = self.bank.distance(&features.point);
-        [distance, features.residual, surprise, features.blend, -reading.margin]
+        [
+            distance,
+            features.residual,
+            surprise,
+            features.blend,
+            -reading.margin,
+        ]
     }
 
     /// Which measures are beyond their thresholds.
@@ -248,7 +264,11 @@ impl Normal {
 }
 
 /// How many of `count` rows are beyond the threshold.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of a length"
+)]
 fn rank(count: usize, share: f64) -> usize {
     (count as f64 * share) as usize
 }
@@ -258,7 +278,15 @@ fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, [f64; LEVELS]) 
     let rows: Vec<(&Seen, f32)> = calibration
         .iter()
         .take(MOST_COMPARED)
-        .filter_map(|seen| Some((seen, normals.get(seen.reading.class)?.bank.distance(&seen.features.point))))
+        .filter_map(|seen| {
+            Some((
+                seen,
+                normals
+                    .get(seen.reading.class)?
+                    .bank
+                    .distance(&seen.features.point),
+            ))
+        })
         .filter(|(_, distance)| distance.is_finite())
         .collect();
     let mut ratios: Vec<f32> = rows
@@ -270,15 +298,26 @@ fn alike(calibration: &[Seen], normals: &[Normal]) -> (Likeness, [f64; LEVELS]) 
                 .map(|(_, (other, _))| squared_distance(&seen.features.point, &other.features.point))
                 .filter(|squared| *squared > 0.0)
                 .fold(f32::INFINITY, f32::min);
-            if *distance > 0.0 { nearest.sqrt() / distance } else { f32::INFINITY }
+            if *distance > 0.0 {
+                nearest.sqrt() / distance
+            } else {
+                f32::INFINITY
+            }
         })
         .collect();
     ratios.sort_by(f32::total_cmp);
-    let ratio = ratios.get(rank(ratios.len(), ALIKE)).copied().unwrap_or_default().min(FARTHEST_COPY);
+    let ratio = ratios
+        .get(rank(ratios.len(), ALIKE))
+        .copied()
+        .unwrap_or_default()
+        .min(FARTHEST_COPY);
     let mut distances: Vec<f32> = rows.iter().map(|(_, distance)| *distance).collect();
     distances.sort_by(f32::total_cmp);
     let typical = distances.get(distances.len() / 2).copied().unwrap_or_default();
-    let likeness = Likeness { ratio, radius: ratio * typical };
+    let likeness = Likeness {
+        ratio,
+        radius: ratio * typical,
+    };
     let tolerances = likeness.ratios().map(|ratio| {
         let alike = ratios.iter().filter(|other| **other < ratio).count();
         upper_bound(alike as u64, rows.len() as u64, DOUBT)
@@ -301,14 +340,29 @@ mod tests {
         assert_eq!(fit(&[], &[], 4, 2), Err(ReferenceError::TooFew { rows: 0 }));
         assert_eq!(fit(&[], &[], 0, 0), Err(ReferenceError::Uneven));
         assert_eq!(fit(&[0.0; 5], &[0.0; 2], 4, 2), Err(ReferenceError::Uneven));
-        assert_eq!(fit(&[f32::NAN; 400], &[0.0; 400], 2, 2), Err(ReferenceError::NotFinite));
+        assert_eq!(
+            fit(&[f32::NAN; 400], &[0.0; 400], 2, 2),
+            Err(ReferenceError::NotFinite)
+        );
         assert_eq!(fit(&[0.0; 400], &[0.0; 400], 2, 2), Ok(()));
     }
 
     #[test]
     fn readings() {
-        assert_eq!(Reading::of(&[0.2, 0.7, 0.1]), Some(Reading { class: 1, margin: 0.7 - 0.2 }));
-        assert_eq!(Reading::of(&[0.25]), Some(Reading { class: 0, margin: 0.5 }));
+        assert_eq!(
+            Reading::of(&[0.2, 0.7, 0.1]),
+            Some(Reading {
+                class: 1,
+                margin: 0.7 - 0.2
+            })
+        );
+        assert_eq!(
+            Reading::of(&[0.25]),
+            Some(Reading {
+                class: 0,
+                margin: 0.5
+            })
+        );
         assert_eq!(Reading::of(&[]), None);
         assert_eq!(Reading::of(&[0.2, f32::NAN]), None);
         assert_eq!(Reading::of(&[f32::INFINITY, f32::INFINITY]), None);

@@ -37,7 +37,10 @@ impl FalseAlarms {
     pub fn new(days: f64, queries_per_day: f64) -> Result<Self, InvalidFalseAlarms> {
         let valid = |value: f64| value.is_finite() && value > 0.0;
         (valid(days) && valid(queries_per_day) && valid(days * queries_per_day))
-            .then_some(Self { days, queries_per_day })
+            .then_some(Self {
+                days,
+                queries_per_day,
+            })
             .ok_or(InvalidFalseAlarms)
     }
 
@@ -70,7 +73,9 @@ impl Evidence {
     /// Takes one look into account. A tolerance of 0.9 or more, or one that is not a number, is not bet against.
     pub fn observe(&mut self, hit: Hit, tolerance: [f64; LEVELS]) {
         for ((stakes, hit), tolerance) in self.stakes.iter_mut().zip(hit).zip(tolerance) {
-            let Some(tolerance) = bettable(tolerance) else { continue };
+            let Some(tolerance) = bettable(tolerance) else {
+                continue;
+            };
             for (stake, reach) in stakes.iter_mut().zip(REACHES) {
                 let bet = tolerance + (1.0 - tolerance) * reach;
                 *stake = grown(*stake, factor(hit, bet, tolerance));
@@ -110,7 +115,13 @@ pub(super) struct Pooled {
 
 impl Pooled {
     /// Takes one look into account; returns the logarithm of the mean factor.
-    pub(super) fn observe(&mut self, hit: Hit, tolerance: [f64; LEVELS], record: &Record, newcomers: &Record) -> f64 {
+    pub(super) fn observe(
+        &mut self,
+        hit: Hit,
+        tolerance: [f64; LEVELS],
+        record: &Record,
+        newcomers: &Record,
+    ) -> f64 {
         let mut mean = 0.0;
         let bets = record.bets(newcomers, tolerance);
         let levels = self.stakes.iter_mut().zip(hit).zip(tolerance).zip(bets);
@@ -143,7 +154,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    const KEEP: f32 = 0.98;
+    /// What is kept of a principal's record, and of that of newcomers together, at each look.
+    pub(super) const KEEP: f32 = 0.98;
+    pub(super) const KEEP_NEWCOMERS: f32 = 0.9;
     /// What a record starts from counts as this many looks.
     const PRIOR: f64 = 2.0;
     /// The first newcomer ever is taken to be this part of the way from the tolerance to certainty.
@@ -157,11 +170,11 @@ impl Record {
         valid.then_some(Self { hits, looks })
     }
 
-    pub(super) fn observe(&mut self, hit: Hit) {
+    pub(super) fn observe(&mut self, hit: Hit, keep: f32) {
         for (hits, hit) in self.hits.iter_mut().zip(hit) {
-            *hits = *hits * Self::KEEP + f32::from(u8::from(hit));
+            *hits = *hits * keep + f32::from(u8::from(hit));
         }
-        self.looks = self.looks * Self::KEEP + 1.0;
+        self.looks = self.looks * keep + 1.0;
     }
 
     /// The shares of hits to bet on: the record's own, starting from those of newcomers of late.
@@ -184,7 +197,9 @@ fn mean(hits: f32, looks: f32, start: f64) -> f64 {
 
 /// The tolerance to bet against, if there is anything to bet on.
 fn bettable(tolerance: f64) -> Option<f64> {
-    (0.0..HOPELESS).contains(&tolerance).then_some(tolerance.max(LEAST))
+    (0.0..HOPELESS)
+        .contains(&tolerance)
+        .then_some(tolerance.max(LEAST))
 }
 
 fn factor(hit: bool, bet: f64, tolerance: f64) -> f64 {
@@ -223,7 +238,10 @@ mod tests {
         }
         // The upper 99% bound of the rate is below the promise.
         let bound = upper_bound(alarms, queries, 0.01);
-        assert!(bound <= 1.0 / 2_000.0, "{alarms} alarms in {queries} queries: at most {bound}");
+        assert!(
+            bound <= 1.0 / 2_000.0,
+            "{alarms} alarms in {queries} queries: at most {bound}"
+        );
     }
 
     #[test]
@@ -263,11 +281,12 @@ mod tests {
             queries += 1;
             // Nine queries of ten are honest.
             let colluder = keyed.unit() < 0.1;
-            let (low, count, share) = if colluder { (0, 10.0, 0.9) } else { (10, 190.0, 0.04) };
-            let who = low + (keyed.unit() * count) as usize;
+            let share = if colluder { 0.9 } else { 0.04 };
+            let turn = queries * 7 % if colluder { 10 } else { 190 };
+            let who = turn + if colluder { 0 } else { 10 };
             let hit = keyed.unit() < share;
             pooled.observe([hit, false], [0.05, 1.0], &records[who], &Record::default());
-            records[who].observe([hit, false]);
+            records[who].observe([hit, false], Record::KEEP);
             assert!(queries < 1_500, "the colluders were not seen");
         }
         assert!(queries > 50);
@@ -275,7 +294,13 @@ mod tests {
 
     #[test]
     fn budgets_out_of_range_are_refused() {
-        for (days, rate) in [(0.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (f64::INFINITY, 1.0), (f64::MAX, f64::MAX)] {
+        for (days, rate) in [
+            (0.0, 1.0),
+            (1.0, 0.0),
+            (f64::NAN, 1.0),
+            (f64::INFINITY, 1.0),
+            (f64::MAX, f64::MAX),
+        ] {
             assert_eq!(FalseAlarms::new(days, rate), Err(InvalidFalseAlarms));
         }
         assert_eq!(FalseAlarms::new(30.0, 100.0).unwrap().threshold(6), 18_000.0);

@@ -17,7 +17,9 @@ const MAGIC: &[u8; 8] = b"SKWATCH\x01";
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StateError {
     /// Cut, too long, or with numbers that no watch writes.
-    #[error("the state of the query watch is damaged\nhint: start with an empty state; the clients' evidence begins anew")]
+    #[error(
+        "the state of the query watch is damaged\nhint: start with an empty state; the clients' evidence begins anew"
+    )]
     Damaged,
     /// Made with another reference sample or secret.
     #[error("the state of the query watch belongs to another reference sample")]
@@ -112,7 +114,10 @@ fn fill(index: &mut Index, points: &[f32], next: u32) -> Result<(), StateError> 
     }
     let (newer, older) = points.split_at(start);
     index.next = next;
-    for point in older.chunks_exact(DIMENSIONS).chain(newer.chunks_exact(DIMENSIONS)) {
+    for point in older
+        .chunks_exact(DIMENSIONS)
+        .chain(newer.chunks_exact(DIMENSIONS))
+    {
         let mut row = [0.0; DIMENSIONS];
         row.copy_from_slice(point);
         if point.iter().all(|place| place.is_finite()) {

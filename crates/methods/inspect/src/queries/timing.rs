@@ -45,7 +45,8 @@ impl Trail {
         let interval = at - std::mem::replace(&mut self.at, at);
         let before = std::mem::replace(&mut self.interval, interval);
         let longer = interval.max(before);
-        (interval >= 0.0 && before >= 0.0 && longer > 0.0).then(|| (interval - before).abs() <= EQUAL * longer)
+        (interval >= 0.0 && before >= 0.0 && longer > 0.0)
+            .then(|| (interval - before).abs() <= EQUAL * longer)
     }
 
     /// Whether this query lies on the line of the last two; `None` without two steps.
@@ -61,7 +62,7 @@ impl Trail {
             squared_before += b * b;
         }
         let lengths = squared * squared_before;
-        (lengths.is_finite() && lengths > 0.0).then(|| product * product >= PARALLEL * lengths)
+        (lengths.is_finite() && lengths > 0.0).then_some(product * product >= PARALLEL * lengths)
     }
 }
 
@@ -73,7 +74,9 @@ mod tests {
     #[test]
     fn equal_intervals_are_hits_and_random_ones_hardly_ever() {
         let mut trail = Trail::default();
-        let regular: Vec<_> = (0..10).map(|second| trail.pace(f64::from(second) * 3.0)).collect();
+        let regular: Vec<_> = (0..10)
+            .map(|second| trail.pace(f64::from(second) * 3.0))
+            .collect();
         assert_eq!(regular[..2], [None, None]);
         assert!(regular[2..].iter().all(|hit| *hit == Some(true)));
 

@@ -24,8 +24,20 @@ impl Tolerances {
     /// The tolerance of `detector` at each level among answers of `class`; 1, which is never bet against, for an unknown class.
     #[must_use]
     pub fn of(&self, class: usize, detector: Detector) -> [f64; LEVELS] {
-        let [near_copy, drift, off_manifold, dependence, blend, margin, sweep, pace] =
-            self.classes.get(class).copied().unwrap_or([[1.0; LEVELS]; DETECTORS]);
+        let [
+            near_copy,
+            drift,
+            off_manifold,
+            dependence,
+            blend,
+            margin,
+            sweep,
+            pace,
+        ] = self
+            .classes
+            .get(class)
+            .copied()
+            .unwrap_or([[1.0; LEVELS]; DETECTORS]);
         match detector {
             Detector::NearCopy => near_copy,
             Detector::Drift => drift,
@@ -43,7 +55,9 @@ impl Tolerances {
     pub fn without(mut self, detector: Detector) -> Self {
         for class in &mut self.classes {
             let slots = class.iter_mut().zip(Detector::ALL);
-            slots.filter(|(_, at)| *at == detector).for_each(|(slot, _)| *slot = [1.0; LEVELS]);
+            slots
+                .filter(|(_, at)| *at == detector)
+                .for_each(|(slot, _)| *slot = [1.0; LEVELS]);
         }
         self
     }
@@ -110,12 +124,27 @@ mod tests {
         };
         let mut survey = Survey::new(2);
         for query in 0..1_000 {
-            survey.add(0, &[Some([query % 5 == 0, false]), None, Some([false; 2]), None, None, None, None, None]);
+            survey.add(
+                0,
+                &[
+                    Some([query % 5 == 0, false]),
+                    None,
+                    Some([false; 2]),
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                ],
+            );
             survey.add(7, &[Some([true; 2]); DETECTORS]);
         }
         let raised = base.raised_to(&survey, 1.5);
         let [near_copy, nearer] = raised.of(0, Detector::NearCopy);
-        assert!((0.3..0.36).contains(&near_copy) && nearer == 0.01, "{near_copy} {nearer}");
+        assert!(
+            (0.3..0.36).contains(&near_copy) && nearer == 0.01,
+            "{near_copy} {nearer}"
+        );
         assert_eq!(raised.of(0, Detector::Drift), [0.05, 0.01]);
         assert_eq!(raised.of(1, Detector::NearCopy), [0.05, 0.01]);
         assert_eq!(raised.of(9, Detector::NearCopy), [1.0; 2]);

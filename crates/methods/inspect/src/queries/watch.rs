@@ -166,10 +166,26 @@ impl Watch {
             hits = match reference.features(query.input) {
                 Some(features) => {
                     let surprise = reference.tree.surprise(query.input);
-                    self.look(reference, reading, &features, surprise, fresh, &mut principal.trail)
+                    self.look(
+                        reference,
+                        reading,
+                        &features,
+                        surprise,
+                        fresh,
+                        &mut principal.trail,
+                    )
                 }
                 // No real row is like that.
-                None => [None, Some([true; LEVELS]), Some([true; LEVELS]), Some([true; LEVELS]), None, None, None, None],
+                None => [
+                    None,
+                    Some([true; LEVELS]),
+                    Some([true; LEVELS]),
+                    Some([true; LEVELS]),
+                    None,
+                    None,
+                    None,
+                    None,
+                ],
             };
         }
         let [.., last] = &mut hits;
@@ -193,7 +209,7 @@ impl Watch {
 
     /// The principals who contributed at least `least` to the model's evidence of `detector`, the first one most.
     ///
-    /// After an alarm of [`Scope::Model`]; a principal of odds e^3 or more is hardly there by chance.
+    /// After an alarm of [`Scope::Model`]; a principal of odds e^3 is hardly there by chance.
     #[must_use]
     pub fn suspects(&self, detector: Detector, least: f64) -> Vec<Suspect> {
         let mut suspects: Vec<Suspect> = self
@@ -234,11 +250,26 @@ impl Watch {
             reference.likeness.ratios().map(|ratio| near < ratio * distance)
         });
         let sweep = trail.sweep(&features.point).map(|hit| [hit, false]);
-        [near_copy, drift, off_manifold, dependence, blend, margin, sweep, None]
+        [
+            near_copy,
+            drift,
+            off_manifold,
+            dependence,
+            blend,
+            margin,
+            sweep,
+            None,
+        ]
     }
 
     /// Turns hits into evidence, of the principal and of the model.
-    fn weigh(&mut self, principal: &mut Principal, client: &ClientClass, class: usize, hits: &Hits) -> Vec<Alarm> {
+    fn weigh(
+        &mut self,
+        principal: &mut Principal,
+        client: &ClientClass,
+        class: usize,
+        hits: &Hits,
+    ) -> Vec<Alarm> {
         let own = client.false_alarms.threshold(DETECTORS);
         let all = self.limits.model_false_alarms.threshold(DETECTORS);
         let mut alarms = Vec::new();
@@ -262,9 +293,9 @@ impl Watch {
                 *evidence = Evidence::default();
             }
             *contribution = (*contribution + pooled.observe(hit, tolerance, record, newcomers)).max(0.0);
-            record.observe(hit);
+            record.observe(hit, Record::KEEP);
             if principal.queries <= NEWCOMER {
-                newcomers.observe(hit);
+                newcomers.observe(hit, Record::KEEP_NEWCOMERS);
             }
             if pooled.value() >= all {
                 alarms.push(Alarm {
