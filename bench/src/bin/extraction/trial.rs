@@ -13,15 +13,15 @@ use crate::{
     recorded::{Curve, Rows},
 };
 
-/// Configured: at most one false alarm of a client in 180 days, at 10,000 queries in 30 days.
-const DAYS: f64 = 180.0;
+/// Configured: at most one false alarm of a client in 30 days, at 10,000 queries in 30 days.
+const DAYS: f64 = 30.0;
 const QUERIES_PER_DAY: f64 = MONTH as f64 / 30.0;
 /// Honest clients may be this much odder than those of the development half.
-const SLACK: f64 = 1.2;
+const SLACK: f64 = 1.0;
 /// Months of each profile that tolerances are taken from.
 const SURVEYED: u64 = 10;
-/// After an alarm of the model, who multiplied its evidence by e^2 or more is blocked.
-const NAMED: f64 = 2.0;
+/// After an alarm of the model, an account is blocked whose hits are e^3 times likelier for a colluder.
+const NAMED: f64 = 3.0;
 const SECRET: [u8; 32] = *b"a secret of the measurement only";
 /// Honest queries before an attack begins; then there is one for each of the attack.
 const BEFORE: usize = 5_000;

@@ -114,26 +114,21 @@ pub(super) struct Pooled {
 }
 
 impl Pooled {
-    /// Takes one look into account; returns the logarithm of the mean factor.
+    /// Takes one look into account.
     pub(super) fn observe(
         &mut self,
         hit: Hit,
         tolerance: [f64; LEVELS],
         record: &Record,
         newcomers: &Record,
-    ) -> f64 {
-        let mut mean = 0.0;
+    ) {
         let bets = record.bets(newcomers, tolerance);
         let levels = self.stakes.iter_mut().zip(hit).zip(tolerance).zip(bets);
         for (((stake, hit), tolerance), bet) in levels {
-            let tolerance = bettable(tolerance);
-            let factor = tolerance.map_or(1.0, |tolerance| factor(hit, bet.max(tolerance), tolerance));
-            if tolerance.is_some() {
-                *stake = grown(*stake, factor);
+            if let Some(tolerance) = bettable(tolerance) {
+                *stake = grown(*stake, factor(hit, bet.max(tolerance), tolerance));
             }
-            mean += factor / LEVELS as f64;
         }
-        mean.ln()
     }
 
     pub(super) fn value(self) -> f64 {
@@ -193,6 +188,20 @@ impl Record {
 /// The share of hits, with [`Record::PRIOR`] looks at `start` before.
 fn mean(hits: f32, looks: f32, start: f64) -> f64 {
     (f64::from(hits) + Record::PRIOR * start) / (f64::from(looks) + Record::PRIOR)
+}
+
+/// How far from the tolerance to certainty a colluder's hits are taken to be.
+const COLLUDER: f64 = 0.4;
+
+/// Logarithm of how much likelier one look is for a colluder than for an honest client, the levels averaged.
+pub(super) fn likelier(hit: Hit, tolerance: [f64; LEVELS]) -> f64 {
+    let levels = hit.into_iter().zip(tolerance);
+    let factors = levels.map(|(hit, tolerance)| {
+        bettable(tolerance).map_or(1.0, |tolerance| {
+            factor(hit, tolerance + (1.0 - tolerance) * COLLUDER, tolerance)
+        })
+    });
+    (factors.sum::<f64>() / LEVELS as f64).ln()
 }
 
 /// The tolerance to bet against, if there is anything to bet on.

@@ -11,7 +11,7 @@ use super::{
     near_duplicates::Index,
     numbers::{fingerprint, mix, name},
     reference::Reading,
-    sequential::{Evidence, FalseAlarms, Pooled, Record},
+    sequential::{Evidence, FalseAlarms, Pooled, Record, likelier},
     timing::Trail,
 };
 
@@ -56,7 +56,7 @@ pub struct Limits {
 pub enum Scope {
     /// The principal who asked.
     Principal,
-    /// The clients of the model together; [`Watch::suspects`] names those who contributed.
+    /// The clients of the model together; [`Watch::suspects`] names those who take part.
     Model,
 }
 
@@ -86,14 +86,14 @@ pub struct Verdict {
     pub alarms: Vec<Alarm>,
 }
 
-/// A principal who contributed to the model's evidence.
+/// A principal who takes part in what raised the model's alarm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suspect {
     /// As [`Watch::id`] gives it.
     pub id: u64,
     /// Queries that it sent.
     pub queries: u64,
-    /// Logarithm of what it multiplied the evidence by, since it was last 0.
+    /// Logarithm of how much likelier its hits are for a colluder than for an honest client, since that was last 0.
     pub contribution: f64,
 }
 
@@ -207,9 +207,9 @@ impl Watch {
         name(&self.secret, principal)
     }
 
-    /// The principals who contributed at least `least` to the model's evidence of `detector`, the first one most.
+    /// The principals whose hits of `detector` are e^`least` times likelier for a colluder than for an honest client, the first one most.
     ///
-    /// After an alarm of [`Scope::Model`]; a principal of odds e^3 is hardly there by chance.
+    /// For use after an alarm of [`Scope::Model`], which says that some of them are; alone it is no test.
     #[must_use]
     pub fn suspects(&self, detector: Detector, least: f64) -> Vec<Suspect> {
         let mut suspects: Vec<Suspect> = self
@@ -292,7 +292,8 @@ impl Watch {
                 });
                 *evidence = Evidence::default();
             }
-            *contribution = (*contribution + pooled.observe(hit, tolerance, record, newcomers)).max(0.0);
+            *contribution = (*contribution + likelier(hit, tolerance)).max(0.0);
+            pooled.observe(hit, tolerance, record, newcomers);
             record.observe(hit, Record::KEEP);
             if principal.queries <= NEWCOMER {
                 newcomers.observe(hit, Record::KEEP_NEWCOMERS);
