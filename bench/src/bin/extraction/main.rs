@@ -35,6 +35,7 @@ const ATTACKS: [&str; 9] = [
     "in-distribution",
 ];
 const COLLUDERS: usize = 10;
+const CURVE: [usize; 8] = [10, 20, 50, 100, 150, 300, 1000, 2000];
 
 struct Arguments {
     cache: PathBuf,
@@ -95,6 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("tolerances (mean over classes): {}", trial.tolerances());
         print_months(&trial, arguments.months);
         print_attacks(&trial, &folder.join(&arguments.half), arguments.runs)?;
+        print_curves(&folder.join(&arguments.half), arguments.runs, trial.classes())?;
     }
     Ok(())
 }
@@ -171,6 +173,30 @@ fn print_attacks(trial: &Trial, folder: &Path, runs: usize) -> Result<(), Box<dy
                 print_row(attack, accounts, &outcomes);
             }
         }
+    }
+    Ok(())
+}
+
+/// What a clone is worth after so many answers when nobody stops it. Of `jbda` the first queries (two per class) are the attacker's own real rows.
+fn print_curves(folder: &Path, runs: usize, classes: usize) -> Result<(), Box<dyn Error>> {
+    println!("median fidelity, undefended, after {CURVE:?} answers");
+    for attack in ATTACKS {
+        let mut curves = Vec::new();
+        for run in 0..runs {
+            let path = folder.join(format!("{attack}-{run}.json"));
+            if path.exists() {
+                curves.push(Curve::read(&path)?);
+            }
+        }
+        if curves.is_empty() {
+            continue;
+        }
+        let points = CURVE.map(|answers| {
+            let mut values: Vec<f64> = curves.iter().map(|curve| curve.at(answers, classes)).collect();
+            values.sort_by(f64::total_cmp);
+            format!("{:.3}", values[values.len() / 2])
+        });
+        println!("  {attack:<16} {}", points.join("  "));
     }
     Ok(())
 }

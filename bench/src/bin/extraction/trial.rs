@@ -95,6 +95,10 @@ impl Trial {
         Ok(trial)
     }
 
+    pub(crate) fn classes(&self) -> usize {
+        self.pool.classes
+    }
+
     pub(crate) fn tolerances(&self) -> String {
         let mean = |detector| {
             let classes = self.reference.classes();
@@ -203,18 +207,21 @@ impl Trial {
             let visitor = format!("visitor {}", row / 40);
             let beside = if row % 4 == 0 { visitor.as_str() } else { "broad" };
             let (at, other) = (step(&mut dice), dice.below(self.pool.len()));
-            self.ask(&mut watch, beside, at, &self.pool, other);
+            let mut alarms = self.ask(&mut watch, beside, at, &self.pool, other).alarms;
+            alarms.retain(|alarm| alarm.scope == Scope::Model);
             let account = dice.below(accounts);
             if blocked[account] {
+                alerts.extend(alarms.iter().map(|alarm| alarm.detector));
                 continue;
             }
             let at = step(&mut dice);
             let verdict = self.ask(&mut watch, &names[account], at, stream, row);
             // The alarm is raised when the answer is known, and the answer has left.
             answered += 1;
+            alarms.extend(verdict.alarms);
             for Alarm {
                 detector: by, scope, ..
-            } in verdict.alarms
+            } in alarms
             {
                 first.get_or_insert(answered);
                 if detector == "-" {

@@ -16,6 +16,9 @@
 //! | [`Detector::Sweep`] | steps along a line | grid scans, one-feature sweeps, line searches |
 //! | [`Detector::Pace`] | equal intervals | scripts among people; off where clients are machines |
 //!
+//! Tolerances that follow from the sample alone suffice for all detectors but the near copies: how often real rows look like each other grows with
+//! the number of queries that are remembered, so survey honest clients ([`Survey`]) before acting on that one.
+//!
 //! # Limits
 //! - An attacker who queries with real, fresh rows of the domain is an honest client to every detector here; only a budget
 //!   ([`information`]) and a watermark answer that.

@@ -30,7 +30,7 @@ pub enum StateError {
 }
 
 impl Watch {
-    /// The state as bytes; it tells who asked how often, so keep it as private as the log.
+    /// The state as bytes, 8 MB at the index's default size; it tells who asked how often, so keep it as private as the log.
     #[must_use]
     pub fn to_bytes(&self, reference: &Reference) -> Vec<u8> {
         let mut out = Writer(Vec::new());
