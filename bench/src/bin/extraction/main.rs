@@ -244,7 +244,7 @@ fn wilson(count: usize, of: usize) -> (f64, f64) {
     let (n, share, z) = (of as f64, count as f64 / of as f64, 1.959_964_f64);
     let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-    (centre - half, centre + half)
+    ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
 /// The upper 95% bound of a Poisson mean of which `count` was seen (Garwood 1936), by Wilson and Hilferty.
