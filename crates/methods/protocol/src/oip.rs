@@ -6,6 +6,7 @@
 
 mod binary;
 mod data;
+mod described;
 mod extension;
 mod fields;
 mod fuzz;
@@ -17,6 +18,7 @@ mod write;
 
 pub use crate::limits::BodyLimits;
 pub use binary::{parse_binary_infer_request, parse_binary_infer_response};
+pub use described::{parse_model_metadata, parse_server_metadata};
 pub use extension::{Access, Endpoint, Extension, Memory, MemoryAction, endpoint};
 pub use fuzz::{fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use metadata::{
