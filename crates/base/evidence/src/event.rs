@@ -69,6 +69,8 @@ events! {
     ConfigReloaded = "config.reloaded", APPLICATION_LIFECYCLE, 8;
     /// New configuration or policies were refused; the old ones stay.
     ConfigRefused = "config.refused", APPLICATION_LIFECYCLE, 99;
+    /// A model in another server is not what it was; it is refused there until a reload.
+    ModelChanged = "model.changed", DETECTION_FINDING, 1;
     /// An identified request was admitted; durable before its answer leaves.
     RequestAdmitted = "request.admitted", API_ACTIVITY, 2;
     /// How an admitted request ended.

@@ -163,6 +163,7 @@ impl AdminPlane {
             duration: call.started.elapsed(),
             rows: 0,
             output: None,
+            via: None,
         };
         shared.recorder.outcome(outcome).await;
         answer

@@ -29,6 +29,7 @@ use crate::{
         accept::{Buffered, Coding, GRPC_ENCODING, Growth, RequestBody},
         record,
     },
+    upstream::Trace,
     wire::{Wire, unreadable},
 };
 
@@ -64,7 +65,8 @@ impl Identified<'_> {
         let message = self.message(body, most, coding).await.map_err(stop)?;
         drop(reading);
         if operation == Operation::ModelInfer {
-            return self.called_inference(message, patience).await;
+            let trace = Trace::new(self.call.id, &parts.headers);
+            return self.called_inference(message, patience, trace).await;
         }
         self.told(method, message.bytes).await
     }
@@ -73,6 +75,7 @@ impl Identified<'_> {
         &self,
         message: Buffered,
         patience: Option<Duration>,
+        trace: Trace,
     ) -> Result<Answer, Stopped> {
         let stop = |error| self.unauthorized(unreadable(error), record::server());
         // The model's name and version have the same numbers in both messages, and a reader passes over the others.
@@ -84,6 +87,7 @@ impl Identified<'_> {
             wire: Wire::Grpc,
             body: Arriving::Here(message),
             patience,
+            trace,
         })
         .await
     }

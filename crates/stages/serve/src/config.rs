@@ -7,6 +7,7 @@ mod bounds;
 mod engine;
 mod limits;
 mod output;
+mod upstream;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,10 @@ pub use self::{
     engine::{EngineConfig, EngineKind, MissingLibrary},
     limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, RateLimit, Timeouts},
     output::{Decimals, InvalidDecimals, OutputPolicy},
+    upstream::{
+        BaseUrl, BreakerConfig, DeclaredType, FileReference, HealthConfig, InvalidText, SecretReference,
+        TensorDeclaration, UpstreamConfig, UpstreamName, UpstreamProtocol, UpstreamSource,
+    },
 };
 
 pub(crate) use self::limits::HTTP_DEFAULT_HEADERS;
@@ -54,6 +59,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The models served, by the name in the path.
     pub models: BTreeMap<String, ModelConfig>,
+    /// Other model servers, which models may come from.
+    pub upstreams: Vec<UpstreamConfig>,
 }
 
 impl Default for Config {
@@ -70,6 +77,7 @@ impl Default for Config {
             bodies: Bodies::default(),
             timeouts: Timeouts::default(),
             models: BTreeMap::new(),
+            upstreams: Vec::new(),
         }
     }
 }
@@ -78,7 +86,7 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Where the model comes from, such as `vault:digits@1`.
+    /// Where the model comes from: `vault:NAME@VERSION`, or `upstream:NAME/MODEL` with or without `@VERSION`.
     pub source: String,
     /// The environment that the model runs in: `dev`, `test` or `prod`.
     #[schemars(with = "EnvironmentSchema")]
@@ -93,6 +101,12 @@ pub struct ModelConfig {
     /// Rows (size of the first dimension) that one request may hold.
     #[serde(default = "default_max_rows")]
     pub max_rows: std::num::NonZeroU32,
+    /// What a model in another server takes, where that server does not say so, or is to be held to it.
+    #[serde(default)]
+    pub inputs: Vec<TensorDeclaration>,
+    /// What it gives; declared together with `inputs`.
+    #[serde(default)]
+    pub outputs: Vec<TensorDeclaration>,
 }
 
 const fn default_max_rows() -> std::num::NonZeroU32 {

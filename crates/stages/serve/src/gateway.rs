@@ -35,6 +35,7 @@ use crate::{
     shared::Shared,
     snapshot::{ConfigError, Snapshot},
     tls::{self, Leaf},
+    upstream,
 };
 
 pub use self::error::{BindError, ReloadError, RunError};
@@ -108,7 +109,7 @@ impl Gateway {
         models: ModelSet,
         certificates: CertificateAuthority,
     ) -> Result<Self, ConfigError> {
-        let snapshot = Snapshot::new(config, &models)?;
+        let snapshot = Snapshot::new(config, &models, None)?;
         let shared = Arc::new(Shared::new(keeper, access, snapshot));
         let (ports, reloading) = (Mutex::new(None), tokio::sync::Mutex::new(()));
         Ok(Self(Arc::new(Inner {
@@ -134,6 +135,11 @@ impl Gateway {
             .models()
             .map(|model| format!("{}@{}", model.name(), model.version()))
             .collect();
+        let upstreams: Vec<serde_json::Value> = live
+            .upstreams()
+            .iter()
+            .map(|upstream| upstream.described())
+            .collect();
         let engine = engine::describe(&live).await?;
         let fill = |record: Record| {
             record
@@ -142,6 +148,7 @@ impl Gateway {
                 .with("admin_url", admin_url.as_str())
                 .with("dangerous_plaintext", config.dangerous_plaintext)
                 .with("models", models)
+                .with("upstreams", upstreams)
                 .with("engine", engine.name)
                 .with("engine_version", engine.version)
                 .with("engine_library", engine.library)
@@ -205,6 +212,7 @@ impl Gateway {
             stop.clone(),
         ));
         tasks.spawn(background::flush_merged(shared.clone(), stop.clone()));
+        tasks.spawn(upstream::watch(shared.clone(), stop.clone()));
         shared.set_serving(true);
         shutdown.await;
         shared.set_serving(false);
@@ -221,7 +229,7 @@ impl Gateway {
             mut needs_restart,
         } = reload;
         let shared = &self.0.shared;
-        let snapshot = match fixed::prepare(&shared.live.load().config, config, &models, &mut needs_restart) {
+        let snapshot = match fixed::prepare(&shared.live.load(), config, &models, &mut needs_restart) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.refuse_reload(&error.to_string()).await;

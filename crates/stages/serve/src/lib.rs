@@ -23,18 +23,21 @@ mod source;
 mod statistics;
 mod tensors;
 mod tls;
+mod upstream;
 mod watched;
 mod wire;
 
 pub use self::{
     admin::openapi_json,
     config::{
-        Bodies, Config, Decimals, EngineConfig, EngineKind, HeadBytes, InvalidBound, InvalidDecimals,
-        InvalidHeadBytes, Limits, Millis, MissingLibrary, ModelConfig, OutputPolicy, PerSecond, RateLimit,
-        Timeouts,
+        BaseUrl, Bodies, BreakerConfig, Config, Decimals, DeclaredType, EngineConfig, EngineKind,
+        FileReference, HeadBytes, HealthConfig, InvalidBound, InvalidDecimals, InvalidHeadBytes, InvalidText,
+        Limits, Millis, MissingLibrary, ModelConfig, OutputPolicy, PerSecond, RateLimit, SecretReference,
+        TensorDeclaration, Timeouts, UpstreamConfig, UpstreamName, UpstreamProtocol, UpstreamSource,
     },
     gateway::{BindError, Bound, Gateway, Reload, ReloadError, RunError},
     models::{LoadedModel, ModelError, ModelSet, ModelSetError},
     snapshot::ConfigError,
     tls::TlsError,
+    upstream::UpstreamError,
 };

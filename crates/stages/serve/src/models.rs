@@ -10,6 +10,7 @@ use stockade_protocol::oip::Name;
 use crate::{
     config::{DEFAULT_ROLE, ModelConfig, OutputPolicy},
     phases::shape,
+    upstream::Remote,
 };
 
 /// A model in its engine. The binary takes it out of the vault and hands it over; the gateway opens no artifact.
@@ -89,9 +90,23 @@ impl ModelSet {
 /// A model with the configuration it is served under.
 #[derive(Clone, Debug)]
 pub(crate) struct ServedModel {
-    loaded: Arc<LoadedModel>,
+    name: String,
+    version: u64,
+    /// Absent where another server holds the model: nobody can say what it is.
+    digest: Option<Digest>,
+    labels: Option<Labels>,
+    engine: Engine,
     config: ModelConfig,
     whole: OutputPolicy,
+}
+
+/// Where a model runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Engine {
+    /// Here.
+    Embedded(Arc<Session>),
+    /// In another server.
+    Upstream(Arc<Remote>),
 }
 
 /// A model's configuration does not fit the model.
@@ -146,29 +161,55 @@ pub enum ModelError {
 }
 
 impl ServedModel {
-    pub(crate) fn new(loaded: Arc<LoadedModel>, config: ModelConfig) -> Result<Self, ModelError> {
+    /// A model of the vault.
+    pub(crate) fn embedded(loaded: &LoadedModel, config: ModelConfig) -> Result<Self, ModelError> {
         let served = Self {
-            loaded,
+            name: loaded.name.clone(),
+            version: loaded.version,
+            digest: Some(loaded.digest),
+            labels: loaded.labels.clone(),
+            engine: Engine::Embedded(loaded.session.clone()),
             config,
             whole: OutputPolicy::default(),
         };
-        if served.config.environment != served.loaded.environment {
+        if served.config.environment != loaded.environment {
             return Err(ModelError::Environment {
-                model: served.loaded.name.clone(),
+                model: served.name,
                 configured: served.config.environment,
-                loaded: served.loaded.environment,
+                loaded: loaded.environment,
             });
         }
-        for (role, policy) in &served.config.output {
-            served.check(role, policy)?;
+        served.fits(served.signature())?;
+        Ok(served)
+    }
+
+    /// A model in another server; its signature may become known later.
+    pub(crate) fn remote(name: &str, remote: Arc<Remote>, config: ModelConfig) -> Result<Self, ModelError> {
+        let served = Self {
+            name: name.to_owned(),
+            version: remote.version(),
+            digest: None,
+            labels: None,
+            engine: Engine::Upstream(remote),
+            config,
+            whole: OutputPolicy::default(),
+        };
+        if !served.signature().outputs.is_empty() {
+            served.fits(served.signature())?;
         }
         Ok(served)
     }
 
+    /// Whether the configuration means something for a model with this signature.
+    pub(crate) fn fits(&self, signature: &Signature) -> Result<(), ModelError> {
+        let mut policies = self.config.output.iter();
+        policies.try_for_each(|(role, policy)| self.check(role, policy, signature))
+    }
+
     /// Whether the policy means something for this model: a misspelt name must not leave an output visible.
-    fn check(&self, role: &str, policy: &OutputPolicy) -> Result<(), ModelError> {
-        let (model, role) = (|| self.loaded.name.clone(), || role.to_owned());
-        let outputs = &self.signature().outputs;
+    fn check(&self, role: &str, policy: &OutputPolicy, signature: &Signature) -> Result<(), ModelError> {
+        let (model, role) = (|| self.name.clone(), || role.to_owned());
+        let outputs = &signature.outputs;
         if let Some(output) = policy
             .hidden
             .iter()
@@ -181,7 +222,7 @@ impl ServedModel {
             });
         }
         if shape::visible_outputs(
-            self.signature(),
+            signature,
             None,
             &OutputPolicy {
                 labels_only: false,
@@ -201,7 +242,7 @@ impl ServedModel {
             part,
             output: output.to_owned(),
         };
-        if policy.labels_only && shape::score_output(self.signature(), policy).is_none() {
+        if policy.labels_only && shape::score_output(signature, policy).is_none() {
             let first = outputs.first().map_or("", |spec| spec.name.as_str());
             return Err(no_scores("labels_only", first));
         }
@@ -219,31 +260,43 @@ impl ServedModel {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.loaded.name
+        &self.name
     }
 
-    pub(crate) fn version(&self) -> u64 {
-        self.loaded.version
+    pub(crate) const fn version(&self) -> u64 {
+        self.version
     }
 
-    pub(crate) fn digest(&self) -> &Digest {
-        &self.loaded.digest
+    pub(crate) const fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
     }
 
-    pub(crate) fn environment(&self) -> Environment {
-        self.loaded.environment
+    pub(crate) const fn environment(&self) -> Environment {
+        self.config.environment
     }
 
-    pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.loaded.session
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
     }
 
+    /// Empty while the model is not ready.
     pub(crate) fn signature(&self) -> &Signature {
-        self.loaded.session.signature()
+        match &self.engine {
+            Engine::Embedded(session) => session.signature(),
+            Engine::Upstream(remote) => remote.signature(),
+        }
     }
 
-    pub(crate) fn labels(&self) -> Option<&Labels> {
-        self.loaded.labels.as_ref()
+    /// Whether it can be asked now.
+    pub(crate) fn is_ready(&self) -> bool {
+        match &self.engine {
+            Engine::Embedded(_) => true,
+            Engine::Upstream(remote) => remote.is_ready(),
+        }
+    }
+
+    pub(crate) const fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
     }
 
     pub(crate) const fn config(&self) -> &ModelConfig {
@@ -253,9 +306,9 @@ impl ServedModel {
     /// The model as a record names it.
     pub(crate) fn subject(&self) -> Subject {
         Subject {
-            version: Some(self.loaded.version),
-            digest: Some(self.loaded.digest),
-            ..Subject::new(SubjectKind::Artifact, self.loaded.name.clone())
+            version: Some(self.version),
+            digest: self.digest,
+            ..Subject::new(SubjectKind::Artifact, self.name.clone())
         }
     }
 

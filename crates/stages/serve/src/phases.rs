@@ -41,6 +41,7 @@ use crate::{
     shared::{Call, Shared},
     snapshot::Snapshot,
     source::Source,
+    upstream::{Trace, Via},
     wire::Wire,
 };
 
@@ -120,6 +121,15 @@ pub(crate) struct Stopped {
     subject: Box<Subject>,
 }
 
+/// What an outcome says besides how a request ended.
+#[derive(Debug, Default)]
+struct Finished {
+    rows: u64,
+    /// The output policy that shaped the answer.
+    output: Option<String>,
+    via: Option<Via>,
+}
+
 /// One identified request.
 #[derive(Debug)]
 pub(crate) struct Identified<'a> {
@@ -138,6 +148,8 @@ pub(crate) struct Asked<'a, 'b> {
     pub(crate) body: Arriving<'b>,
     /// How long its client waits for it.
     pub(crate) patience: Option<Duration>,
+    /// What another server is told of where it comes from.
+    pub(crate) trace: Trace,
 }
 
 /// Where the body of an inference is.
@@ -268,7 +280,7 @@ impl<'a> Identified<'a> {
             Dialect::Http => Ok(answer::json(StatusCode::OK, write(), &self.call.id)),
             Dialect::Grpc => answer::message(&write(), &self.call.id),
         };
-        self.finish(subject, answer, 0, None).await
+        self.finish(subject, answer, Finished::default()).await
     }
 
     pub(crate) async fn infer(&self, asked: Asked<'_, '_>) -> Result<Answer, Stopped> {
@@ -278,6 +290,7 @@ impl<'a> Identified<'a> {
             wire,
             body,
             patience,
+            trace,
         } = asked;
         let stop = |refusal| Stopped {
             refusal,
@@ -319,11 +332,9 @@ impl<'a> Identified<'a> {
             rows,
         };
         let deadline = self.deadline(patience);
-        let (admitted, ran) = tokio::join!(
+        let (admitted, (ran, via)) = tokio::join!(
             self.shared.recorder.admit(admission),
-            self.shared
-                .pool
-                .run(model.session().clone(), inputs, slot, deadline)
+            forward::forward(&self.shared.pool, model, inputs, slot, trace, deadline)
         );
         if let Err(refusal) = admitted {
             reserved.give_back(counters);
@@ -346,8 +357,12 @@ impl<'a> Identified<'a> {
         self.shared
             .statistics
             .count(model, rows, answer.is_ok(), took, now);
-        self.finish(model.subject(), answer, rows, Some(policy.name()))
-            .await
+        let shaped = Finished {
+            rows,
+            output: Some(policy.name()),
+            via,
+        };
+        self.finish(model.subject(), answer, shaped).await
     }
 
     /// Reads a body of no more than `most` bytes, or of what configuration allows.
@@ -405,8 +420,7 @@ impl<'a> Identified<'a> {
         &self,
         subject: Subject,
         answer: Result<Answer, Refusal>,
-        rows: u64,
-        output: Option<String>,
+        finished: Finished,
     ) -> Result<Answer, Stopped> {
         let (answer, status, code) = match answer {
             Ok(answer) => {
@@ -427,8 +441,9 @@ impl<'a> Identified<'a> {
             status,
             code,
             duration: self.call.started.elapsed(),
-            rows,
-            output,
+            rows: finished.rows,
+            output: finished.output,
+            via: finished.via,
         };
         self.shared.recorder.outcome(outcome).await;
         Ok(answer)
@@ -442,7 +457,8 @@ impl<'a> Identified<'a> {
         version: Option<&str>,
     ) -> Result<(&'a Arc<ServedModel>, Granted), Stopped> {
         let (served, action) = (self.live.model(name, version), authorize::action(operation));
-        authorize::model(&self.shared.access, &self.who.principal, action, served).map_err(|refusal| {
+        let authorized = authorize::model(&self.shared.access, &self.who.principal, action, served);
+        authorized.and_then(forward::ready).map_err(|refusal| {
             // Only a served model has a name in records; what else a client calls a model stays out of them.
             let subject = served.map_or_else(record::server, |model| model.subject());
             self.unauthorized(refusal, subject)

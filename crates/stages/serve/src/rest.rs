@@ -23,6 +23,7 @@ use crate::{
         accept::{Coding, RequestBody},
         record,
     },
+    upstream::Trace,
     wire::{JSON_LENGTH, Wire},
 };
 
@@ -177,6 +178,7 @@ impl Identified<'_> {
             wire,
             body: Arriving::Coming(body, coding),
             patience: None,
+            trace: Trace::new(self.call.id, &parts.headers),
         };
         let answer = self.infer(asked).await?;
         Ok(self.compressed(answer, &parts.headers).await)

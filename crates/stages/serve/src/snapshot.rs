@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use stockade_protocol::oip::BodyLimits;
 
 use crate::{
-    config::{Config, DEFAULT_ROLE},
-    models::{ModelError, ModelSet, ServedModel},
+    config::{Config, DEFAULT_ROLE, ModelConfig, UpstreamSource},
+    models::{Engine, ModelError, ModelSet, ModelSetError, ServedModel},
+    upstream::{Remote, UpstreamError, Upstreams},
 };
 
 /// What a request is served under.
@@ -16,6 +17,7 @@ pub(crate) struct Snapshot {
     pub(crate) config: Config,
     pub(crate) parser_limits: BodyLimits,
     models: BTreeMap<String, Arc<ServedModel>>,
+    upstreams: Upstreams,
 }
 
 /// A configuration cannot be served.
@@ -57,6 +59,12 @@ pub enum ConfigError {
         /// The key.
         role: String,
     },
+    /// A model in another server has a name that no path can hold.
+    #[error(transparent)]
+    Name(#[from] ModelSetError),
+    /// Another model server, or a model in one.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// A model's configuration does not fit it.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -65,12 +73,28 @@ pub enum ConfigError {
 impl Config {
     /// Whether it can be served with these models: what a start or a reload would refuse.
     pub fn check(&self, models: &ModelSet) -> Result<(), ConfigError> {
-        Snapshot::new(self.clone(), models).map(drop)
+        Snapshot::new(self.clone(), models, None).map(drop)
+    }
+
+    /// Whether the model servers that it names, and the models in them, can be asked; what needs no vault.
+    pub fn check_upstreams(&self) -> Result<(), ConfigError> {
+        let upstreams = Upstreams::new(&self.upstreams, &self.bodies, None)?;
+        for (name, model) in &self.models {
+            if UpstreamSource::is_named_by(&model.source) {
+                served_remote(name, model, &upstreams, None)?;
+            } else if !model.inputs.is_empty() || !model.outputs.is_empty() {
+                let model = name.clone();
+                return Err(UpstreamError::NeedlessDeclaration { model }.into());
+            }
+        }
+        Ok(())
     }
 }
 
 impl Snapshot {
-    pub(crate) fn new(config: Config, models: &ModelSet) -> Result<Self, ConfigError> {
+    /// What a former snapshot knows of other model servers is kept where their configuration is the same.
+    pub(crate) fn new(config: Config, models: &ModelSet, former: Option<&Self>) -> Result<Self, ConfigError> {
+        config.check_upstreams()?;
         if config.dangerous_plaintext && !config.listen.ip().is_loopback() {
             return Err(ConfigError::PlaintextBeyondLoopback {
                 listen: config.listen,
@@ -85,6 +109,11 @@ impl Snapshot {
         if let Some(model) = models.names().find(|name| !config.models.contains_key(*name)) {
             return Err(ConfigError::NotConfigured { model: model.clone() });
         }
+        let upstreams = Upstreams::new(
+            &config.upstreams,
+            &config.bodies,
+            former.map(|former| &former.upstreams),
+        )?;
         let mut served = BTreeMap::new();
         for (name, model) in &config.models {
             let is_role =
@@ -95,18 +124,21 @@ impl Snapshot {
                     role: role.clone(),
                 });
             }
-            let loaded = models
-                .get(name)
-                .ok_or_else(|| ConfigError::NotLoaded { model: name.clone() })?;
-            served.insert(
-                name.clone(),
-                Arc::new(ServedModel::new(loaded.clone(), model.clone())?),
-            );
+            let one = if UpstreamSource::is_named_by(&model.source) {
+                served_remote(name, model, &upstreams, former)?
+            } else {
+                let loaded = models
+                    .get(name)
+                    .ok_or_else(|| ConfigError::NotLoaded { model: name.clone() })?;
+                ServedModel::embedded(loaded, model.clone())?
+            };
+            served.insert(name.clone(), Arc::new(one));
         }
         Ok(Self {
             parser_limits: config.bodies.parser_limits(),
             config,
             models: served,
+            upstreams,
         })
     }
 
@@ -120,6 +152,29 @@ impl Snapshot {
     pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
         self.models.values()
     }
+
+    pub(crate) const fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
+    }
+}
+
+fn served_remote(
+    name: &str,
+    config: &ModelConfig,
+    upstreams: &Upstreams,
+    former: Option<&Snapshot>,
+) -> Result<ServedModel, ConfigError> {
+    let former = former.and_then(|former| former.models.get(name));
+    let former = former.and_then(|model| match model.engine() {
+        Engine::Embedded(_) => None,
+        Engine::Upstream(remote) => Some(remote),
+    });
+    if stockade_protocol::oip::Name::parse(name).is_none() {
+        let name = name.to_owned();
+        return Err(ModelSetError::Name { name }.into());
+    }
+    let remote = Remote::new(name, config, upstreams, former)?;
+    Ok(ServedModel::remote(name, remote, config.clone())?)
 }
 
 /// The snapshot now in force.

@@ -30,7 +30,7 @@ pub(crate) fn from_wire(shape: &[u64], data: WireData) -> Result<Tensor, ShapeMi
     )
 }
 
-/// The model's tensor as it goes on the wire.
+/// The model's tensor as it goes on the wire, with every bit of it.
 pub(crate) fn to_wire(name: String, tensor: Tensor) -> WireTensor {
     let shape = tensor.shape().iter().map(|size| *size as u64).collect();
     let data = match tensor.into_data() {

@@ -18,3 +18,4 @@ mod protocols;
 mod requests;
 #[cfg(test)]
 mod sameness;
+mod upstream;

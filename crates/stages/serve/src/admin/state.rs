@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 use super::{AdminCall, openapi_json};
 use crate::{
     answer::{self, Answer, Refusal},
+    models::Engine,
     shared::takes_records,
+    upstream,
 };
 
 /// How the gateway is.
@@ -40,12 +42,14 @@ pub(super) struct ServedModelInfo {
     name: String,
     /// The artifact's version.
     version: u64,
-    /// The artifact's digest.
-    digest: String,
+    /// The artifact's digest; absent where another server holds the model.
+    digest: Option<String>,
     /// `dev`, `test` or `prod`.
     environment: String,
-    /// The engine that runs it.
+    /// The engine that runs it, or the upstream that holds it.
     engine: String,
+    /// Whether it can be asked now.
+    ready: bool,
 }
 
 /// The newest checkpoint of the log.
@@ -58,7 +62,11 @@ pub(super) struct Checkpoint {
 #[utoipa::path(get, path = "/metrics", tag = "state", security(("key" = [])),
     responses((status = 200, description = "Metrics in the Prometheus text format", content_type = "text/plain", body = String)))]
 pub(super) fn metrics(call: &AdminCall<'_>) -> Answer {
-    let text = call.shared.metrics.text(call.shared.gauges());
+    let mut text = call.shared.metrics.text(call.shared.gauges());
+    let live = call.shared.live.load();
+    text.push_str(&upstream::text(
+        live.upstreams().iter().map(std::convert::AsRef::as_ref),
+    ));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer::typed(StatusCode::OK, content_type, text.into_bytes(), &call.request_id)
 }
@@ -97,13 +105,15 @@ pub(super) fn models(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
         .map(|model| ServedModelInfo {
             name: model.name().to_owned(),
             version: model.version(),
-            digest: model.digest().to_string(),
+            digest: model.digest().map(ToString::to_string),
             environment: model.environment().to_string(),
-            engine: format!(
-                "{} {}",
-                model.session().engine_name(),
-                model.session().engine_version()
-            ),
+            engine: match model.engine() {
+                Engine::Embedded(session) => {
+                    format!("{} {}", session.engine_name(), session.engine_version())
+                }
+                Engine::Upstream(remote) => format!("upstream {}", remote.upstream().name()),
+            },
+            ready: model.is_ready(),
         })
         .collect();
     call.json(StatusCode::OK, &models)

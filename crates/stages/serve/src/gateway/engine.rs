@@ -12,6 +12,7 @@ use stockade_evidence::{Digest, DigestAlgorithm};
 use super::BindError;
 use crate::{
     config::{EngineConfig, EngineKind},
+    models::Engine,
     snapshot::Snapshot,
 };
 
@@ -26,7 +27,10 @@ pub(super) struct EngineFacts {
 }
 
 pub(super) async fn describe(live: &Snapshot) -> Result<EngineFacts, BindError> {
-    let session = live.models().next().map(|model| model.session().clone());
+    let session = live.models().find_map(|model| match model.engine() {
+        Engine::Embedded(session) => Some(session.clone()),
+        Engine::Upstream(_) => None,
+    });
     let (name, library) = configured(&live.config.engine);
     Ok(EngineFacts {
         name: session.as_ref().map_or(name, |session| session.engine_name()),

@@ -6,15 +6,16 @@ use crate::{
     snapshot::{ConfigError, Snapshot},
 };
 
-/// The snapshot of `new` with the values of `old` where only a restart changes them; their names go to `changed`.
+/// The snapshot of `new` with the values of `live` where only a restart changes them; their names go to `changed`.
 /// What a restart would refuse is refused now.
 pub(super) fn prepare(
-    old: &Config,
+    live: &Snapshot,
     mut new: Config,
     models: &ModelSet,
     changed: &mut Vec<&'static str>,
 ) -> Result<Snapshot, ConfigError> {
     new.check(models)?;
+    let old = &live.config;
     let mut note = |name, is_changed| {
         if is_changed {
             changed.push(name);
@@ -68,7 +69,7 @@ pub(super) fn prepare(
         "bodies.max_bytes_in_all",
         keep(&before.max_bytes_in_all, &mut after.max_bytes_in_all),
     );
-    Snapshot::new(new, models)
+    Snapshot::new(new, models, Some(live))
 }
 
 /// Puts the old value back; says whether there was another.

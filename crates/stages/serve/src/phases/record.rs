@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     answer::Refusal,
     merged::{MergedRefusals, Refused},
+    upstream::Via,
 };
 
 /// Outcome records on their way at once; beyond it requests wait for the log.
@@ -59,6 +60,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: u64,
     /// The output policy that shaped the answer.
     pub(crate) output: Option<String>,
+    /// The server that was asked.
+    pub(crate) via: Option<Via>,
 }
 
 impl Recorder {
@@ -112,6 +115,12 @@ impl Recorder {
                 record = record
                     .with("output_policy", output)
                     .with("output_control", Control::OutputShaping.name());
+            }
+            if let Some(via) = outcome.via {
+                record = record
+                    .with("upstream", via.upstream)
+                    .with("upstream_replica", via.replica.map(|index| index as u64))
+                    .with("upstream_retries", via.retries as u64);
             }
             if let Err(error) = keeper.append_soon(record).await {
                 tracing::error!(phase = "record", %error, "an outcome could not be recorded");

@@ -1,6 +1,7 @@
 //! A gateway with everything real: state folder, keys, log, policies, model, TLS.
 
 pub(crate) mod client;
+pub(crate) mod server;
 
 use std::{
     path::{Path, PathBuf},
@@ -258,7 +259,10 @@ pub(crate) fn models_for(config: &Config) -> ModelSet {
             environment: config.environment,
         }
     };
-    ModelSet::new(config.models.iter().map(model)).unwrap()
+    let held_here = |(_, config): &(&String, &stockade_serve::ModelConfig)| {
+        !stockade_serve::UpstreamSource::is_named_by(&config.source)
+    };
+    ModelSet::new(config.models.iter().filter(held_here).map(model)).unwrap()
 }
 
 type Loaded = (Arc<Session>, Digest, Option<Labels>);

@@ -1,4 +1,4 @@
-//! The sixth phase: the model runs, on a bounded pool, within a deadline.
+//! The embedded engine: models run on a bounded pool, within a deadline.
 //!
 //! A slot bounds who waits and who runs; a worker runs one model at a time. A worker is a thread of the engine's own, so
 //! that a request changes threads once on its way into the engine and once back, and connections' threads never wait for a model.
@@ -13,7 +13,7 @@ use std::{
 };
 
 use stockade_evidence::Control;
-use stockade_model::{RunError, Session, Tensor, Threads};
+use stockade_model::{RunError, Session, Threads};
 use stockade_protocol::ErrorCode;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -21,10 +21,8 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+use super::Named;
 use crate::{answer::Refusal, phases::meter::Held};
-
-/// Named tensors.
-pub(crate) type Named = Vec<(String, Tensor)>;
 
 /// Where inferences wait and run.
 #[derive(Debug)]
@@ -231,7 +229,7 @@ impl Drop for Started<'_> {
 
 #[cfg(test)]
 mod tests {
-    use stockade_model::{EngineChoice, Graph, Limits, TensorData};
+    use stockade_model::{EngineChoice, Graph, Limits, Tensor, TensorData};
 
     use super::*;
 
@@ -240,7 +238,7 @@ mod tests {
         let tracker = TaskTracker::new();
         let pool = Pool::new(1, 8, NonZeroUsize::MIN, tracker.clone());
         let shares = crate::phases::meter::Shares::new(9);
-        let bytes = include_bytes!("../../../../../examples/digits/digits.onnx");
+        let bytes = include_bytes!("../../../../../../examples/digits/digits.onnx");
         let graph = Graph::from_onnx(bytes, &stockade_model::NoExternalData, &Limits::default()).unwrap();
         let session = Arc::new(Session::load(&graph, &EngineChoice::Rten, 1).unwrap());
         let run = || {
