@@ -7,7 +7,7 @@ use stockade_artifact::{ArtifactRef, Catalog, CatalogError, OpenArtifactError, O
 use stockade_crypto::ReadAt as _;
 use stockade_evidence::Actor;
 use stockade_model::{ExternalData, ExternalDataError, Graph, Limits, Session};
-use stockade_serve::{LoadedModel, ModelConfig, ModelSet};
+use stockade_serve::{LoadedModel, ModelConfig, ModelSet, UpstreamSource};
 use stockade_store::{Blobs, Handle, Reader};
 
 use crate::{
@@ -16,10 +16,13 @@ use crate::{
     project::Project,
 };
 
-/// The configured models, opened from the vault and loaded into their engine.
+/// The configured models that the vault holds, opened from the vault and loaded into their engine.
 pub(crate) async fn load(project: &Project, handle: &Handle) -> Result<ModelSet, Failure> {
     let mut models = Vec::new();
     for (name, configured) in &project.loaded.root.model {
+        if UpstreamSource::is_named_by(&configured.source) {
+            continue;
+        }
         models.push(load_one(project, handle, name, configured).await?);
     }
     ModelSet::new(models).exit(Exit::Usage)
@@ -30,7 +33,8 @@ pub(crate) async fn are_sealed(project: &Project) -> Result<(), Failure> {
     let reader = Reader::open(project.state.clone()).await.exit(Exit::Failed)?;
     let blobs = Blobs::folder(project.state.vault()).exit(Exit::Failed)?;
     let catalog = Catalog::new(blobs, reader);
-    for (name, configured) in &project.loaded.root.model {
+    let in_vault = |(_, configured): &(&String, &ModelConfig)| !UpstreamSource::is_named_by(&configured.source);
+    for (name, configured) in project.loaded.root.model.iter().filter(in_vault) {
         let reference = source(name, configured)?;
         catalog.show(&reference).await.map_err(|error| {
             let exit = match &error {
@@ -88,7 +92,7 @@ pub(crate) fn source(name: &str, configured: &ModelConfig) -> Result<ArtifactRef
             Exit::Usage,
             format!("model `{name}` has the source `{}`", configured.source),
         )
-        .hint("write it as `vault:NAME@VERSION`")
+        .hint("write it as `vault:NAME@VERSION` or `upstream:NAME/MODEL`")
     })?;
     source.parse().exit(Exit::Usage)
 }

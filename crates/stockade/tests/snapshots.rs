@@ -175,7 +175,7 @@ mod tests {
 
             --- stderr
             error: model `m` has the source `s3:m`
-            hint: write it as `vault:NAME@VERSION`
+            hint: write it as `vault:NAME@VERSION` or `upstream:NAME/MODEL`
         "#]],
         );
     }

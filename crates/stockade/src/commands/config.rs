@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 use serde_json::json;
+use stockade_serve::UpstreamSource;
 use toml::{Table, Value};
 
 use crate::{
@@ -94,7 +95,9 @@ fn describe(origin: &Origin) -> String {
 async fn check(global: &Global, open: bool, output: &Output) -> Result<Exit, Failure> {
     let loaded = config::load(&global.dir, &[])?;
     for (name, model) in &loaded.root.model {
-        models::source(name, model)?;
+        if !UpstreamSource::is_named_by(&model.source) {
+            models::source(name, model)?;
+        }
     }
     let policies = project::read_policies(&global.dir)?;
     config::check(&global.dir, &loaded.root, &policies)?;

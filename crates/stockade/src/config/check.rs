@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 use stockade_access::PolicySet;
 
 use super::Root;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failing as _, Failure};
 
 /// The key under `output` that stands for every other role.
 const DEFAULT_ROLE: &str = "default";
@@ -21,6 +21,7 @@ pub(crate) fn check(project: &Path, root: &Root, policies: &PolicySet) -> Result
         }
     }
     root.hosts.iter().try_for_each(|host| self::host(host))?;
+    root.gateway().check_upstreams().exit(Exit::Usage)?;
     root.evidence
         .anchor
         .as_deref()

@@ -42,6 +42,8 @@ pub(crate) struct Root {
     pub(crate) timeouts: gateway::Timeouts,
     /// The models served, by the name in the path.
     pub(crate) model: BTreeMap<String, gateway::ModelConfig>,
+    /// Other model servers, which models may come from.
+    pub(crate) upstream: Vec<gateway::UpstreamConfig>,
     /// How the evidence log is written and kept.
     pub(crate) evidence: stockade_store::Config,
 }
@@ -65,6 +67,7 @@ impl Root {
             bodies,
             timeouts,
             models,
+            upstreams,
         } = gateway;
         Self {
             listen,
@@ -77,6 +80,7 @@ impl Root {
             bodies,
             timeouts,
             model: models,
+            upstream: upstreams,
             evidence,
         }
     }
@@ -94,6 +98,7 @@ impl Root {
             bodies: self.bodies.clone(),
             timeouts: self.timeouts.clone(),
             models: self.model.clone(),
+            upstreams: self.upstream.clone(),
         }
     }
 }
