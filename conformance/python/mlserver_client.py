@@ -69,9 +69,13 @@ def wait_for(url, context, key):
 
 
 def plain(answer):
-    """An answer's numbers, without what names the server."""
+    """An answer's elements, bit for bit as their type has them, without what names the server."""
     output = answer["outputs"][0]
-    return output["name"], output["datatype"], output["shape"], output["data"]
+    data = output["data"]
+    if output["datatype"] == "FP32":
+        # 0.1 and 0.10000000149011612 are one FP32.
+        data = [struct.pack("<f", value) for value in data]
+    return output["name"], output["datatype"], output["shape"], data
 
 
 def main():

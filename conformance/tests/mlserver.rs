@@ -121,7 +121,11 @@ mod tests {
             command
         };
         let recovery = folder.path().join("recovery.txt");
-        run(in_project(&["init", "--recovery-file"]).args([&recovery]));
+        run(&mut in_project(&[
+            "init",
+            "--recovery-file",
+            recovery.to_str().unwrap(),
+        ]));
         let mut configuration = fs::File::options()
             .append(true)
             .open(project.join("stockade.toml"))
@@ -149,8 +153,13 @@ mod tests {
         let key_file = folder.path().join("key");
         fs::write(&key_file, key.lines().next().unwrap()).unwrap();
         let ready = folder.path().join("ready.json");
-        let mut serve = in_project(&["serve", "--listen", "127.0.0.1:0", "--ready-file"]);
-        serve.arg(&ready);
+        let mut serve = in_project(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--ready-file",
+            ready.to_str().unwrap(),
+        ]);
         let _stockade = start(&mut serve, &folder.path().join("stockade.log"), || ready.exists());
 
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -43,6 +43,7 @@ pub(super) struct ServedModelInfo {
     /// The artifact's version.
     version: u64,
     /// The artifact's digest; absent where another server holds the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     /// `dev`, `test` or `prod`.
     environment: String,
