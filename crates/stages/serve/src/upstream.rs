@@ -10,6 +10,7 @@ mod budget;
 mod connection;
 mod error;
 mod failure;
+mod inference;
 mod io;
 mod remote;
 mod replica;
@@ -23,9 +24,5 @@ mod words;
 
 pub use self::error::UpstreamError;
 pub(crate) use self::{
-    remote::{Remote, Via},
-    request::Trace,
-    server::Upstreams,
-    stats::text,
-    watch::watch,
+    inference::Via, remote::Remote, request::Trace, server::Upstreams, stats::text, watch::watch,
 };

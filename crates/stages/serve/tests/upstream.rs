@@ -590,6 +590,36 @@ async fn tls_needs_the_right_authority_and_the_token_is_sent() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_answers() {
+    let server = Server::start(Speaks::Http).await;
+    let house = House::new().await;
+    let key = house.enrol("a", &["client"]).await;
+    let small = stockade_store::Config {
+        disk_budget_bytes: Some(house.keeper.health().log.disk_used + 60_000),
+        ..Default::default()
+    };
+    let house = house.reopen(small).await;
+    let running = house.serve(config(&[&server], json!({}))).await;
+    let front = Front { house, running, key };
+    front.until(200).await;
+    let mut answered = 0;
+    let refused = loop {
+        let reply = front.infer().await;
+        if reply.status != 200 {
+            break reply;
+        }
+        is_right(&reply);
+        answered += 1;
+    };
+    assert_eq!(refused.refusal(), (503, "unavailable".to_owned()));
+    let mut admitted = front.house.records(Event::RequestAdmitted).await;
+    admitted.retain(|record| detail(record, "action") == "model.infer");
+    assert!(answered > 0 && admitted.len() >= answered, "{answered} answers");
+    assert!(server.count() <= answered + 1);
+    let _ = front.running.begin_stop();
+}
+
 #[track_caller]
 fn refused(change: impl FnOnce(&mut Value), says: &str) {
     let mut config = json!({

@@ -4,8 +4,9 @@ use crate::WireType;
 
 use super::{
     BodyLimits, Endpoint, Extension, TensorMetadata, endpoint, parse_binary_infer_request,
-    parse_binary_infer_response, parse_infer_request, parse_infer_response, route,
-    write_binary_infer_request, write_binary_infer_response, write_infer_request, write_infer_response,
+    parse_binary_infer_response, parse_infer_request, parse_infer_response, parse_model_metadata,
+    parse_server_metadata, route, write_binary_infer_request, write_binary_infer_response,
+    write_infer_request, write_infer_response,
 };
 
 /// Fuzz entry: must not panic. What is read can be written, and what was written is read as the same.
@@ -28,6 +29,18 @@ pub fn fuzz_oip_body(data: &[u8]) {
         assert_eq!(
             written.map(|body| parse_infer_response(&body, &BodyLimits::default())),
             Ok(Ok(response))
+        );
+    }
+    if let Ok(model) = parse_model_metadata(data, &limits) {
+        assert_eq!(
+            parse_model_metadata(&model.to_json(), &BodyLimits::default()),
+            Ok(model)
+        );
+    }
+    if let Ok(server) = parse_server_metadata(data, &limits) {
+        assert_eq!(
+            parse_server_metadata(&server.to_json(), &BodyLimits::default()),
+            Ok(server)
         );
     }
 }
