@@ -26,7 +26,7 @@ struct Front {
 impl Front {
     async fn new(servers: &[&Server], over: Value) -> Self {
         let house = House::new().await;
-        let key = house.enrol("a", &["client"]).await;
+        let key = house.enrol("a", &["client", "admin"]).await;
         let running = house.serve(config(servers, over)).await;
         Self { house, running, key }
     }
@@ -188,8 +188,7 @@ async fn an_upstream_answers_like_an_engine_and_is_recorded() {
         "{connections} connections for 21 requests and a few looks"
     );
 
-    let admin = front.house.enrol("b", &["admin"]).await;
-    let metrics = front.running.admin.get("/metrics", Some(&admin)).await;
+    let metrics = front.running.admin.get("/metrics", Some(&front.key)).await;
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     for line in [
         "stockade_upstream_requests_total{upstream=\"other\",replica=\"0\",result=\"answered\"} 21",
