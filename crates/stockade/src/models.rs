@@ -33,7 +33,8 @@ pub(crate) async fn are_sealed(project: &Project) -> Result<(), Failure> {
     let reader = Reader::open(project.state.clone()).await.exit(Exit::Failed)?;
     let blobs = Blobs::folder(project.state.vault()).exit(Exit::Failed)?;
     let catalog = Catalog::new(blobs, reader);
-    let in_vault = |(_, configured): &(&String, &ModelConfig)| !UpstreamSource::is_named_by(&configured.source);
+    let in_vault =
+        |(_, configured): &(&String, &ModelConfig)| !UpstreamSource::is_named_by(&configured.source);
     for (name, configured) in project.loaded.root.model.iter().filter(in_vault) {
         let reference = source(name, configured)?;
         catalog.show(&reference).await.map_err(|error| {

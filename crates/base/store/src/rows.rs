@@ -7,7 +7,7 @@
 use std::{future::Future, io, path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    Row as _, Sqlite, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, Row as _, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use stockade_evidence::{Change, canonical_json};
@@ -152,6 +152,8 @@ impl SqliteRows {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
+        // Alone: of two connections that both make a new file's journal a write-ahead log, SQLite refuses one at once.
+        options.connect().await?.close().await?;
         let rows = Self {
             // One connection always stays, and with it the write-ahead log, by which readers see that somebody writes.
             pool: SqlitePoolOptions::new()

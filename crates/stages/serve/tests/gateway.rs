@@ -18,4 +18,5 @@ mod protocols;
 mod requests;
 #[cfg(test)]
 mod sameness;
+#[cfg(test)]
 mod upstream;

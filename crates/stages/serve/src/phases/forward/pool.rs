@@ -109,6 +109,17 @@ impl Pool {
         slot: Slot,
         deadline: Instant,
     ) -> Result<Named, Refusal> {
+        let late = || {
+            Refusal::new(
+                ErrorCode::UpstreamTimeout,
+                Control::RateLimits,
+                "the model did not answer in time",
+            )
+        };
+        // A fast model would still answer whom nobody waits for any more.
+        if deadline <= Instant::now() {
+            return Err(late());
+        }
         let (answer, outcome) = oneshot::channel();
         self.submit(Job {
             session,
@@ -118,13 +129,7 @@ impl Pool {
         });
         let outcome = tokio::time::timeout_at(deadline, outcome)
             .await
-            .map_err(|_| {
-                Refusal::new(
-                    ErrorCode::UpstreamTimeout,
-                    Control::RateLimits,
-                    "the model did not answer in time",
-                )
-            })?
+            .map_err(|_| late())?
             .map_err(|_| Refusal::internal())?;
         outcome.map_err(|error| {
             if error.is_input() {
