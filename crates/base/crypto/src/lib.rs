@@ -24,5 +24,8 @@ pub use crate::{
     sign::{BadKey, BadSignature, SignatureAlgorithm, SigningError, SigningKey, VerifyingKey},
     spki::{NotAPublicKey, fuzz_public_key},
     stream::{OpenError, OpenReader, ReadAt, SealWriter, fuzz_stream_header, sealed_len},
-    x509::{CertificateAuthority, IssueError, ServerCertificate},
+    x509::{
+        CertificateAuthority, ClientCertificate, IssueError, ServerCertificate, UnreadableCertificate,
+        fuzz_client_certificate,
+    },
 };

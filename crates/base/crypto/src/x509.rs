@@ -1,6 +1,9 @@
-//! The local certificate authority (RFC 5280): ECDSA P-256, server certificates for the gateway's own names.
+//! The local certificate authority (RFC 5280): ECDSA P-256, server certificates for the gateway's own names. And what a
+//! client's certificate says ([`read::ClientCertificate`]).
 //!
 //! The private key signs through rcgen's `SigningKey` trait and never leaves this crate.
+
+mod read;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,6 +18,8 @@ use crate::{
     sign::{SignatureAlgorithm, SigningKey},
     spki,
 };
+
+pub use self::read::{ClientCertificate, UnreadableCertificate, fuzz_client_certificate};
 
 /// How long a certificate authority lives: ten years.
 const AUTHORITY_LIFETIME_S: i64 = 3650 * 86_400;
