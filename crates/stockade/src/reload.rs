@@ -76,7 +76,7 @@ async fn parts(
     config::check(project.path(), &project.loaded.root, &policies)?;
     let models = models::load(&project, handle).await?;
     Ok(Reload {
-        config: project.loaded.root.gateway(),
+        config: project.loaded.root.gateway().relative_to(project.path()),
         policies,
         models,
         needs_restart: changed(started, &project.loaded.root.evidence),

@@ -67,6 +67,7 @@ async fn identify_and_authorize(keeper: &Keeper) -> Result<f64, Failure> {
         environment: Environment::Prod,
         display_name: None,
         email: None,
+        identity: None,
     };
     let (actor, now) = (Actor::System {}, keeper.now());
     let principal = create_principal(&handle, &actor, new, now).await?;

@@ -59,6 +59,8 @@ actions! {
     KeyRotate = "key.rotate";
     /// Enrol a person or a workload.
     PrincipalCreate = "principal.create";
+    /// Bind an external identity to a principal or take it away; disable a principal or enable it.
+    PrincipalChange = "principal.change";
     /// Read the evidence log.
     LogRead = "log.read";
     /// Export proofs from the evidence log.

@@ -1,4 +1,5 @@
-//! From a presented key to an identity, in the same work whether the key is known or not.
+//! From a presented key to an identity, in the same work whether the key is known or not; and from an identity that
+//! somebody else vouches for to the principal that it is bound to.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,7 @@ use stockade_crypto::constant_time_eq;
 use stockade_evidence::Timestamp;
 
 use crate::{
-    ApiKey, KeyPrefix, MalformedKey, Principal, PrincipalId,
+    ApiKey, ExternalIdentity, KeyPrefix, MalformedKey, Principal, PrincipalId,
     rows::{BadRow, KeyRow, PrincipalRow},
 };
 
@@ -15,8 +16,42 @@ use crate::{
 pub struct Identity {
     /// The principal that proved itself.
     pub principal: Principal,
-    /// The key it used, by its public part.
-    pub key_prefix: String,
+    /// What decided who it is.
+    pub proof: Proof,
+    /// Whether its client certificate said the same.
+    pub certificate: bool,
+}
+
+/// What a principal proved itself with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// An API key, by its public part.
+    ApiKey(KeyPrefix),
+    /// A token of a configured issuer.
+    Token,
+    /// A client certificate, and nothing else.
+    Certificate,
+}
+
+impl Identity {
+    /// The way, as records name it.
+    pub const fn identified_by(&self) -> &'static str {
+        match (&self.proof, self.certificate) {
+            (Proof::ApiKey(_), false) => "api_key",
+            (Proof::ApiKey(_), true) => "mtls+api_key",
+            (Proof::Token, false) => "jwt",
+            (Proof::Token, true) => "mtls+jwt",
+            (Proof::Certificate, _) => "mtls",
+        }
+    }
+
+    /// The public part of the key, where a key was used.
+    pub fn key_prefix(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::ApiKey(prefix) => Some(prefix.as_str()),
+            Proof::Token | Proof::Certificate => None,
+        }
+    }
 }
 
 /// Why a presented key identifies nobody. The reasons are for records; a client learns only that it was refused.
@@ -37,6 +72,12 @@ pub enum AuthenticationError {
         "the API key was revoked\nhint: ask an administrator for a new one: `stockade access key create`"
     )]
     Revoked,
+    /// No principal is bound to this identity.
+    #[error("no principal is bound to this identity\nhint: `stockade access principal bind`")]
+    NotEnrolled,
+    /// The principal is disabled.
+    #[error("the principal is disabled\nhint: `stockade access principal enable`")]
+    Disabled,
     /// What is known about keys may be out of date, so none is accepted.
     #[error("the API keys cannot be read, so none is accepted")]
     Stale,
@@ -50,6 +91,8 @@ impl AuthenticationError {
             Self::Unknown => "unknown_key",
             Self::Expired => "expired_key",
             Self::Revoked => "revoked_key",
+            Self::NotEnrolled => "unknown_identity",
+            Self::Disabled => "disabled_principal",
             Self::Stale => "keys_unreadable",
         }
     }
@@ -59,20 +102,41 @@ impl AuthenticationError {
 // INVARIANT: every key's principal exists.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    principals: HashMap<PrincipalId, Principal>,
+    principals: HashMap<PrincipalId, Enrolled>,
     keys: HashMap<KeyPrefix, KeyRow>,
+    /// `None` where two principals hold it, which no change allows: it is nobody's.
+    identities: HashMap<ExternalIdentity, Option<PrincipalId>>,
+}
+
+#[derive(Debug)]
+struct Enrolled {
+    principal: Principal,
+    disabled: bool,
 }
 
 impl Directory {
-    /// From row ids and values.
+    /// From principals with their readable identities, and from row ids and values of keys.
     pub(crate) fn new(
-        principals: impl IntoIterator<Item = (String, serde_json::Value)>,
+        principals: Vec<(Principal, PrincipalRow, Vec<ExternalIdentity>)>,
         keys: impl IntoIterator<Item = (String, serde_json::Value)>,
     ) -> Result<Self, BadRow> {
         let mut directory = Self::default();
-        for (id, value) in principals {
-            let (principal, _) = PrincipalRow::read(&id, value)?;
-            directory.principals.insert(principal.id.clone(), principal);
+        for (principal, row, identities) in principals {
+            for identity in identities {
+                let holder = Some(principal.id.clone());
+                directory
+                    .identities
+                    .entry(identity)
+                    .and_modify(|other| *other = other.take().filter(|other| Some(other) == holder.as_ref()))
+                    .or_insert(holder);
+            }
+            let enrolled = Enrolled {
+                disabled: row.disabled.is_some(),
+                principal,
+            };
+            directory
+                .principals
+                .insert(enrolled.principal.id.clone(), enrolled);
         }
         for (id, value) in keys {
             let (prefix, row) = KeyRow::read(&id, value)?;
@@ -85,7 +149,24 @@ impl Directory {
     }
 
     pub(crate) fn principal(&self, id: &PrincipalId) -> Option<&Principal> {
-        self.principals.get(id)
+        self.principals.get(id).map(|enrolled| &enrolled.principal)
+    }
+
+    /// The principal that an identity is bound to.
+    pub(crate) fn bound(&self, identity: &ExternalIdentity) -> Result<Principal, AuthenticationError> {
+        let holder = self.identities.get(identity).and_then(Option::as_ref);
+        self.active(holder.ok_or(AuthenticationError::NotEnrolled)?)
+            .ok_or(AuthenticationError::NotEnrolled)?
+    }
+
+    /// The principal with this id, unless it is disabled.
+    fn active(&self, id: &PrincipalId) -> Option<Result<Principal, AuthenticationError>> {
+        let enrolled = self.principals.get(id)?;
+        Some(if enrolled.disabled {
+            Err(AuthenticationError::Disabled)
+        } else {
+            Ok(enrolled.principal.clone())
+        })
     }
 
     pub(crate) fn authenticate(
@@ -107,12 +188,12 @@ impl Directory {
             return Err(AuthenticationError::Expired);
         }
         let principal = self
-            .principals
-            .get(&row.principal)
-            .ok_or(AuthenticationError::Unknown)?;
+            .active(&row.principal)
+            .ok_or(AuthenticationError::Unknown)??;
         Ok(Identity {
-            principal: principal.clone(),
-            key_prefix: key.prefix().to_string(),
+            principal,
+            proof: Proof::ApiKey(key.prefix().clone()),
+            certificate: false,
         })
     }
 }

@@ -2,12 +2,14 @@
 
 use stockade_crypto::{RandomnessUnavailable, random_array};
 use stockade_evidence::{Actor, Control, Event, Record, RecordId, Timestamp};
-use stockade_store::{CommitError, PersonalError, ReadError};
+use stockade_store::{Commit, CommitError, Handle, PersonalError, ReadError};
 
 use crate::{KeyPrefix, PrincipalId, rows::BadRow};
 
 /// How often a change is tried again when a row changed in between.
 pub(crate) const ATTEMPTS: usize = 8;
+/// Most external identities of one principal.
+pub(crate) const IDENTITIES_MAX: usize = 16;
 
 /// Why principals or keys were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,25 @@ pub enum ChangeError {
         /// The id.
         id: PrincipalId,
     },
+    /// The identity is bound to a principal already.
+    #[error(
+        "the identity is bound to the principal `{id}` already\nhint: `stockade access principal unbind` takes it away"
+    )]
+    IdentityTaken {
+        /// The principal.
+        id: PrincipalId,
+    },
+    /// The identity is not bound to the principal.
+    #[error(
+        "the identity is not bound to the principal `{id}`\nhint: `stockade access principal list --format json` shows them"
+    )]
+    NotBound {
+        /// The principal.
+        id: PrincipalId,
+    },
+    /// The principal has as many identities as one may have.
+    #[error("a principal may have {IDENTITIES_MAX} external identities at most")]
+    TooManyIdentities,
     /// There is no such key.
     #[error("there is no API key `{prefix}`\nhint: `stockade access key list` shows the prefixes")]
     NoKey {
@@ -90,6 +111,9 @@ impl ChangeError {
         match self {
             Self::PrincipalExists { .. }
             | Self::NoPrincipal { .. }
+            | Self::IdentityTaken { .. }
+            | Self::NotBound { .. }
+            | Self::TooManyIdentities
             | Self::NoKey { .. }
             | Self::KeyEnded { .. }
             | Self::KeyReplaced { .. }
@@ -111,4 +135,13 @@ impl ChangeError {
 pub(crate) fn record(event: Event, actor: &Actor, now: Timestamp) -> Result<Record, RandomnessUnavailable> {
     let id = RecordId::new(random_array()?);
     Ok(Record::new(now, id, event, actor.clone()).under(Control::AccessControl))
+}
+
+/// Whether it was committed; `false` when a row had changed meanwhile.
+pub(crate) async fn committed(handle: &Handle, commit: Commit) -> Result<bool, ChangeError> {
+    match handle.commit(commit).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(ChangeError::Commit(error)),
+    }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stockade_evidence::{Actor, Change, Event, Record, Subject, SubjectKind, Timestamp};
-use stockade_store::{Commit, CommitError, Expect, Handle};
+use stockade_store::{Commit, Expect, Handle};
 
 use crate::{
     ApiKey, ChangeError, KeyPrefix, PrincipalId,
-    change::{ATTEMPTS, record},
+    change::{ATTEMPTS, committed, record},
     rows::{API_KEY, KeyRow, PRINCIPAL},
 };
 
@@ -222,14 +222,5 @@ fn absent(prefix: &KeyPrefix) -> Expect {
     Expect::Absent {
         kind: API_KEY.to_owned(),
         id: prefix.to_string(),
-    }
-}
-
-/// Whether it was committed; `false` when a row had changed meanwhile.
-async fn committed(handle: &Handle, commit: Commit) -> Result<bool, ChangeError> {
-    match handle.commit(commit).await {
-        Ok(_) => Ok(true),
-        Err(CommitError::Conflict { .. }) => Ok(false),
-        Err(error) => Err(ChangeError::Commit(error)),
     }
 }

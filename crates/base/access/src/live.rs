@@ -14,10 +14,12 @@ use stockade_store::{Handle, Keeper, ReadError, Reader, Row};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    Action, AuthenticationError, Authorization, Identity, PolicySet, Principal, PrincipalId, Resource,
+    Action, AuthenticationError, Authorization, ChangeError, ExternalIdentity, Identity, PolicySet,
+    Principal, PrincipalId, Resource,
     authenticate::Directory,
+    bindings,
     remember::Decisions,
-    rows::{API_KEY, BadRow, PRINCIPAL},
+    rows::{API_KEY, BadRow, PRINCIPAL, PrincipalRow},
 };
 
 /// Between two attempts to read rows that could not be read.
@@ -91,6 +93,9 @@ pub enum RefreshError {
     /// A row is not what its kind holds.
     #[error(transparent)]
     Row(#[from] BadRow),
+    /// The identity of a person could not be opened.
+    #[error("the identities of the principals could not be read")]
+    Identities(#[source] Box<ChangeError>),
 }
 
 impl Access {
@@ -113,13 +118,21 @@ impl Access {
         if self.stale.load(Ordering::Acquire) {
             return Err(AuthenticationError::Stale);
         }
-        let latest = self
-            .latest
-            .fetch_max(now.unix_ms(), Ordering::AcqRel)
-            .max(now.unix_ms());
-        self.directory
-            .load()
-            .authenticate(presented, Timestamp::from_unix_ms(latest))
+        self.directory.load().authenticate(presented, self.latest(now))
+    }
+
+    /// The principal that an identity is bound to, which somebody else vouched for.
+    pub fn bound(&self, identity: &ExternalIdentity) -> Result<Principal, AuthenticationError> {
+        if self.stale.load(Ordering::Acquire) {
+            return Err(AuthenticationError::Stale);
+        }
+        self.directory.load().bound(identity)
+    }
+
+    /// `now`, or the latest time seen: a step back revives no expired key, token or certificate.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        let latest = self.latest.fetch_max(now.unix_ms(), Ordering::AcqRel);
+        Timestamp::from_unix_ms(latest.max(now.unix_ms()))
     }
 
     /// Whether `who` may do `action` to `what`, and which policies decided.
@@ -165,11 +178,19 @@ impl Access {
 }
 
 async fn read(source: &RowSource) -> Result<Directory, RefreshError> {
-    let principals = source.rows(PRINCIPAL).await?;
+    let mut principals = Vec::new();
+    for row in source.rows(PRINCIPAL).await? {
+        let (principal, row) = PrincipalRow::read(&row.id, row.value)?;
+        let identities = match source {
+            RowSource::Handle(handle) => bindings::opened(handle, &principal.id, &row)
+                .await
+                .map_err(|error| RefreshError::Identities(Box::new(error)))?,
+            // Without the keys a person's identities cannot be opened, and commands identify by API keys alone.
+            RowSource::Reader(_) => Vec::new(),
+        };
+        principals.push((principal, row, identities));
+    }
     let keys = source.rows(API_KEY).await?;
     let content = |row: Row| (row.id, row.value);
-    Ok(Directory::new(
-        principals.into_iter().map(content),
-        keys.into_iter().map(content),
-    )?)
+    Ok(Directory::new(principals, keys.into_iter().map(content))?)
 }

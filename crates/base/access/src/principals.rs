@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use stockade_evidence::{Actor, Change, Event, Personal, Subject, SubjectKind, Timestamp};
-use stockade_store::{Commit, CommitError, Expect, Handle};
+use stockade_evidence::{Actor, Change, Event, Personal, Record, Subject, SubjectKind, Timestamp};
+use stockade_store::{Expect, Handle};
 
 use crate::{
-    ChangeError, Environment, Principal, PrincipalId, PrincipalKind, Role,
-    change::record,
+    ChangeError, Environment, ExternalIdentity, Principal, PrincipalId, PrincipalKind, Role,
+    bindings::{self, Guard},
+    change::{ATTEMPTS, committed, record},
     rows::{PRINCIPAL, PrincipalRow},
 };
 
@@ -29,6 +30,8 @@ pub struct NewPrincipal {
     pub display_name: Option<String>,
     /// A person's e-mail address: kept as the name is.
     pub email: Option<String>,
+    /// Who it is elsewhere.
+    pub identity: Option<ExternalIdentity>,
 }
 
 /// A principal with its readable personal fields. They are `None` where there are none, and after erasure.
@@ -43,6 +46,10 @@ pub struct PrincipalInfo {
     pub display_name: Option<String>,
     /// A person's e-mail address.
     pub email: Option<String>,
+    /// Who it is elsewhere.
+    pub identities: Vec<ExternalIdentity>,
+    /// When it was disabled, if it is.
+    pub disabled: Option<Timestamp>,
 }
 
 /// Enrols a principal. It has no key yet.
@@ -52,40 +59,73 @@ pub async fn create_principal(
     new: NewPrincipal,
     now: Timestamp,
 ) -> Result<Principal, ChangeError> {
-    // Asked before anything is sealed, so that a taken id gets no personal key; the expectation below binds.
-    if handle.row(PRINCIPAL, new.id.as_str()).await?.is_some() {
-        return Err(ChangeError::PrincipalExists { id: new.id });
+    let mut row: Option<PrincipalRow> = None;
+    for _ in 0..ATTEMPTS {
+        // Asked before anything is sealed, so that a taken id gets no personal key; the expectation below binds.
+        if handle.row(PRINCIPAL, new.id.as_str()).await?.is_some() {
+            return Err(ChangeError::PrincipalExists { id: new.id });
+        }
+        let guard = match &new.identity {
+            Some(identity) => Some(Guard::free(handle, identity).await?),
+            None => None,
+        };
+        let row = match &row {
+            Some(row) => row,
+            None => row.insert(sealed(handle, &new, now).await?),
+        };
+        let record =
+            principal_record(Event::PrincipalCreated, actor, &new.id, now)?.changing(put(&new.id, row)?);
+        let commit = Guard::bind(guard, record)?.expecting(Expect::Absent {
+            kind: PRINCIPAL.to_owned(),
+            id: new.id.to_string(),
+        });
+        if committed(handle, commit).await? {
+            return Ok(Principal {
+                id: new.id,
+                kind: new.kind,
+                roles: new.roles,
+                environment: new.environment,
+            });
+        }
     }
-    let row = PrincipalRow {
+    Err(ChangeError::Contended)
+}
+
+/// The row of a new principal, its personal fields sealed.
+async fn sealed(handle: &Handle, new: &NewPrincipal, now: Timestamp) -> Result<PrincipalRow, ChangeError> {
+    let identities = match &new.identity {
+        Some(identity) => vec![bindings::store(handle, &new.id, new.kind, identity).await?],
+        None => Vec::new(),
+    };
+    Ok(PrincipalRow {
         kind: new.kind,
         roles: new.roles.clone(),
         environment: new.environment,
         created: now,
         display_name: seal(handle, &new.id, "display_name", new.display_name.as_deref()).await?,
         email: seal(handle, &new.id, "email", new.email.as_deref()).await?,
-    };
-    let id = new.id.to_string();
-    let record = record(Event::PrincipalCreated, actor, now)?
-        .about(Subject::new(SubjectKind::Principal, &id))
-        .changing(Change::Put {
-            kind: PRINCIPAL.to_owned(),
-            id: id.clone(),
-            value: serde_json::to_value(&row)?,
-        });
-    let commit = Commit::new(record).expecting(Expect::Absent {
+        identities,
+        disabled: None,
+    })
+}
+
+/// The start of a record about a principal.
+pub(crate) fn principal_record(
+    event: Event,
+    actor: &Actor,
+    id: &PrincipalId,
+    now: Timestamp,
+) -> Result<Record, ChangeError> {
+    Ok(record(event, actor, now)?.about(Subject::new(SubjectKind::Principal, id.as_str())))
+}
+
+/// The change that puts a principal's row in place.
+pub(crate) fn put(id: &PrincipalId, row: &PrincipalRow) -> Result<Change, ChangeError> {
+    Ok(Change::Put {
         kind: PRINCIPAL.to_owned(),
-        id,
-    });
-    match handle.commit(commit).await {
-        Ok(_) => Ok(Principal {
-            id: new.id,
-            kind: new.kind,
-            roles: new.roles,
-            environment: new.environment,
-        }),
-        Err(CommitError::Conflict { .. }) => Err(ChangeError::PrincipalExists { id: new.id }),
-        Err(error) => Err(ChangeError::Commit(error)),
-    }
+        id: id.to_string(),
+        value: serde_json::to_value(row)?,
+    })
 }
 
 /// All principals, by id.
@@ -96,7 +136,9 @@ pub async fn list_principals(handle: &Handle) -> Result<Vec<PrincipalInfo>, Chan
         all.push(PrincipalInfo {
             display_name: open(handle, &principal.id, "display_name", row.display_name.as_ref()).await?,
             email: open(handle, &principal.id, "email", row.email.as_ref()).await?,
+            identities: bindings::opened(handle, &principal.id, &row).await?,
             created: row.created,
+            disabled: row.disabled,
             principal,
         });
     }

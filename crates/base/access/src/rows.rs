@@ -1,4 +1,4 @@
-//! The rows behind the live view: kind `principal` under its id, kind `api_key` under its prefix.
+//! The rows behind the live view: kind `principal` under its id, kind `api_key` under its prefix, and kind `identities`.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stockade_evidence::{Digest, Personal, Timestamp};
 
-use crate::{Environment, KeyPrefix, Principal, PrincipalId, PrincipalKind, Role};
+use crate::{DnsName, Environment, KeyPrefix, Principal, PrincipalId, PrincipalKind, Role, SpiffeId};
 
 pub(crate) const PRINCIPAL: &str = "principal";
 pub(crate) const API_KEY: &str = "api_key";
+/// One row, `all`, that every change of an external identity replaces: two changes at once cannot both pass, so that no
+/// two principals hold one identity. Nothing in it is computed from an identity.
+pub(crate) const IDENTITIES: &str = "identities";
 
 /// A row does not hold what its kind holds, so nothing is decided from it.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,27 @@ pub(crate) struct PrincipalRow {
     pub(crate) display_name: Option<Personal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) email: Option<Personal>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) identities: Vec<StoredIdentity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) disabled: Option<Timestamp>,
+}
+
+/// An external identity as its row keeps it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredIdentity {
+    Jwt { issuer: String, subject: StoredSubject },
+    Spiffe(SpiffeId),
+    Dns(DnsName),
+}
+
+/// What a token issuer calls a principal. A person's is personal (an address, often): erasure destroys it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum StoredSubject {
+    Plain(String),
+    Sealed(Personal),
 }
 
 impl PrincipalRow {

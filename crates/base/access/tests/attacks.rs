@@ -78,6 +78,7 @@ mod tests {
             environment: Environment::Prod,
             display_name: None,
             email: None,
+            identity: None,
         }
     }
 
@@ -95,7 +96,10 @@ mod tests {
         let key = fixture.key("alice", None).await;
         let identity = fixture.access.authenticate(key.expose(), NOW).unwrap();
         assert_eq!(
-            (identity.principal, identity.key_prefix),
+            (
+                identity.principal.clone(),
+                identity.key_prefix().unwrap().to_owned()
+            ),
             (alice, key.prefix().to_string())
         );
 

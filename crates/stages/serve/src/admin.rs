@@ -69,7 +69,7 @@ impl AdminPlane {
 
     async fn decide(&self, call: &Call, live: &Snapshot, parts: &Parts, body: &mut RequestBody) -> Answer {
         let shared = self.0.as_ref();
-        let who = match shared.identify(&parts.headers, call.source) {
+        let who = match shared.identify(parts, call.source) {
             Ok(who) => who,
             Err(refusal) => return shared.refused(call, &refusal),
         };

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod engine;
+mod identity;
 mod limits;
 mod output;
 mod upstream;
@@ -12,6 +13,7 @@ mod upstream;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
 };
 
 use schemars::JsonSchema;
@@ -21,6 +23,10 @@ use stockade_access::Environment;
 pub use self::{
     bounds::{InvalidBound, Millis, PerSecond},
     engine::{EngineConfig, EngineKind, MissingLibrary},
+    identity::{
+        CertificateIdentity, FilePath, IdentityConfig, InvalidIdentityConfig, JwtConfig, KeySource,
+        MtlsConfig, NotAFile, NotAKeySource, TlsConfig,
+    },
     limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, RateLimit, Timeouts},
     output::{Decimals, InvalidDecimals, OutputPolicy},
     upstream::{
@@ -49,6 +55,11 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Serve the gateway's listener without TLS. Loopback only, and recorded. The gRPC and admin listeners keep TLS.
     pub dangerous_plaintext: bool,
+    /// A server certificate of one's own, for both listeners; without it the local authority issues one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Who may vouch for principals besides API keys.
+    pub identity: IdentityConfig,
     /// Which engine runs the models.
     pub engine: EngineConfig,
     /// Rates, budgets, connections and concurrency.
@@ -72,6 +83,8 @@ impl Default for Config {
             admin_listen: SocketAddr::new(loopback, 8444),
             hosts: Vec::new(),
             dangerous_plaintext: false,
+            tls: None,
+            identity: IdentityConfig::default(),
             engine: EngineConfig::default(),
             limits: Limits::default(),
             bodies: Bodies::default(),
@@ -79,6 +92,15 @@ impl Default for Config {
             models: BTreeMap::new(),
             upstreams: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// The same configuration, with relative `file:` paths taken as paths in `folder`.
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        self.identity.resolve(folder);
+        self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
+        self
     }
 }
 

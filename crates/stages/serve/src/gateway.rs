@@ -125,6 +125,7 @@ impl Gateway {
         let shared = &self.0.shared;
         let keeper = &shared.keeper;
         meter::rebuild(keeper, keeper.now()).await?;
+        shared.identification.prepare().await?;
         let live = shared.live.load_full();
         let config = &live.config;
         let (gateway, gateway_url) = self.open(config.listen, &config.hosts, !config.dangerous_plaintext)?;
@@ -207,10 +208,12 @@ impl Gateway {
         tasks.spawn(background::follow_changes(shared.clone(), stop.clone()));
         tasks.spawn(background::renew(
             shared.clone(),
-            leaves,
+            leaves.clone(),
             self.0.certificates.clone(),
             stop.clone(),
         ));
+        tasks.spawn(background::follow_identities(shared.clone(), stop.clone()));
+        tasks.spawn(background::follow_certificates(leaves, stop.clone()));
         tasks.spawn(background::flush_merged(shared.clone(), stop.clone()));
         tasks.spawn(upstream::watch(shared.clone(), stop.clone()));
         shared.set_serving(true);
@@ -295,7 +298,10 @@ impl Gateway {
         let url = tls::url(if protected { "https" } else { "http" }, &hosts, port);
         let now = self.0.shared.keeper.now();
         let leaf = if protected {
-            Some(Arc::new(Leaf::new(&self.0.certificates, hosts, now)?))
+            Some(Arc::new(match &self.0.shared.live.load().config.tls {
+                Some(files) => Leaf::from_files(files.clone())?,
+                None => Leaf::new(&self.0.certificates, hosts, now)?,
+            }))
         } else {
             None
         };
@@ -317,9 +323,10 @@ impl Gateway {
     ) -> Result<(), RunError> {
         let protection = match port.leaf {
             Some(leaf) => {
-                let mut config = Arc::unwrap_or_clone(tls::server_config(leaf)?);
+                let clients = self.0.shared.identification.clients().cloned();
+                let mut config = Arc::unwrap_or_clone(tls::server_config(leaf, clients.clone())?);
                 config.alpn_protocols = port.protocols.iter().map(|name| name.to_vec()).collect();
-                Protection::Tls(TlsAcceptor::from(Arc::new(config)))
+                Protection::Tls(TlsAcceptor::from(Arc::new(config)), clients)
             }
             None => Protection::DangerousPlaintext,
         };

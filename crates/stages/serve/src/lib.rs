@@ -11,6 +11,7 @@ mod answer;
 mod calls;
 mod config;
 mod gateway;
+mod identity;
 mod merged;
 mod metadata;
 mod metrics;
@@ -30,12 +31,15 @@ mod wire;
 pub use self::{
     admin::openapi_json,
     config::{
-        BaseUrl, Bodies, BreakerConfig, Config, Decimals, DeclaredType, EngineConfig, EngineKind,
-        FileReference, HeadBytes, HealthConfig, InvalidBound, InvalidDecimals, InvalidHeadBytes, InvalidText,
-        Limits, Millis, MissingLibrary, ModelConfig, OutputPolicy, PerSecond, RateLimit, SecretReference,
-        TensorDeclaration, Timeouts, UpstreamConfig, UpstreamName, UpstreamProtocol, UpstreamSource,
+        BaseUrl, Bodies, BreakerConfig, CertificateIdentity, Config, Decimals, DeclaredType, EngineConfig,
+        EngineKind, FilePath, FileReference, HeadBytes, HealthConfig, IdentityConfig, InvalidBound,
+        InvalidDecimals, InvalidHeadBytes, InvalidIdentityConfig, InvalidText, JwtConfig, KeySource, Limits,
+        Millis, MissingLibrary, ModelConfig, MtlsConfig, NotAFile, NotAKeySource, OutputPolicy, PerSecond,
+        RateLimit, SecretReference, TensorDeclaration, Timeouts, TlsConfig, UpstreamConfig, UpstreamName,
+        UpstreamProtocol, UpstreamSource,
     },
     gateway::{BindError, Bound, Gateway, Reload, ReloadError, RunError},
+    identity::{FileError, TrustError},
     models::{LoadedModel, ModelError, ModelSet, ModelSetError},
     snapshot::ConfigError,
     tls::TlsError,

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     answer::{Answer, Dialect, Refusal},
+    identity::{Identification, Presented},
     merged::{MergedRefusals, Refused},
     metrics::{Gauges, Metrics},
     phases::{
@@ -37,6 +38,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     pub(crate) access: Arc<Access>,
+    pub(crate) identification: Identification,
     pub(crate) live: Arc<Live>,
     pub(crate) recorder: Recorder,
     pub(crate) pool: Pool,
@@ -95,6 +97,7 @@ impl Shared {
             statistics: Statistics::default(),
             trackers,
             serving: AtomicBool::new(false),
+            identification: Identification::new(&snapshot.config.identity),
             live: Arc::new(Live::from_pointee(snapshot)),
             keeper,
             access,
@@ -123,8 +126,16 @@ impl Shared {
     }
 
     /// The second phase, with its merged record.
-    pub(crate) fn identify(&self, headers: &http::HeaderMap, source: Source) -> Result<Identity, Refusal> {
-        identify::identify(headers, &self.access, self.keeper.now()).map_err(|unidentified| {
+    pub(crate) fn identify(&self, parts: &http::request::Parts, source: Source) -> Result<Identity, Refusal> {
+        let certificate = parts.extensions.get::<Arc<Presented>>();
+        identify::identify(
+            &parts.headers,
+            certificate.map(Arc::as_ref),
+            &self.identification,
+            &self.access,
+            self.keeper.now(),
+        )
+        .map_err(|unidentified| {
             self.merged
                 .count(unidentified.reason, Refused::From(source.prefix()), 1);
             unidentified.refusal

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use stockade_protocol::oip::BodyLimits;
 
 use crate::{
-    config::{Config, DEFAULT_ROLE, ModelConfig, UpstreamSource},
+    config::{Config, DEFAULT_ROLE, InvalidIdentityConfig, ModelConfig, UpstreamSource},
     models::{Engine, ModelError, ModelSet, ModelSetError, ServedModel},
     upstream::{Remote, UpstreamError, Upstreams},
 };
@@ -37,6 +37,9 @@ pub enum ConfigError {
         /// The address.
         listen: std::net::SocketAddr,
     },
+    /// `[identity]` does not hold together.
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentityConfig),
     /// A configured model was not loaded.
     #[error("the model `{model}` is configured and was not loaded")]
     NotLoaded {
@@ -106,6 +109,7 @@ impl Snapshot {
                 return Err(ConfigError::SameAddress { listen });
             }
         }
+        config.identity.check(config.dangerous_plaintext)?;
         if let Some(model) = models.names().find(|name| !config.models.contains_key(*name)) {
             return Err(ConfigError::NotConfigured { model: model.clone() });
         }

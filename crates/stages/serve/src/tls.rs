@@ -1,33 +1,47 @@
 //! TLS 1.3 (RFC 8446) with leaf certificates that renew themselves.
 //!
-//! The leaf comes from the local certificate authority and is replaced after two thirds of its life, without touching
-//! open connections. TLS 1.2 and below are not spoken.
+//! The leaf comes from the local certificate authority and is replaced after two thirds of its life, or from files and
+//! is replaced when they change; either without touching open connections. TLS 1.2 and below are not spoken.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use stockade_crypto::{CertificateAuthority, IssueError};
+use stockade_crypto::{CertificateAuthority, IssueError, SecretBytes, Sha256, sha256};
 use stockade_evidence::Timestamp;
+
+use crate::{
+    config::{FilePath, TlsConfig},
+    identity::{Clients, FileError, read_private, read_public},
+};
 
 /// How long a leaf certificate lives.
 const LEAF_LIFETIME_S: u32 = 7 * 86_400;
 
 /// The leaf certificate now in use.
 pub(crate) struct Leaf {
-    hosts: Vec<String>,
-    lifetime_s: u32,
+    origin: Origin,
     current: ArcSwap<Current>,
+}
+
+/// Where a leaf certificate comes from.
+#[derive(Debug)]
+enum Origin {
+    /// The local authority.
+    Authority { hosts: Vec<String>, lifetime_s: u32 },
+    /// Files of the operator.
+    Files(TlsConfig),
 }
 
 struct Current {
     key: Arc<CertifiedKey>,
-    authority: Vec<u8>,
+    /// The authority's certificate, or the digest of both files.
+    origin: Vec<u8>,
     renew_at_unix_s: i64,
 }
 
@@ -37,6 +51,25 @@ pub enum TlsError {
     /// No leaf certificate was issued.
     #[error("no server certificate could be issued")]
     Issue(#[from] IssueError),
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file holds something else.
+    #[error("`{file}` is not PEM with what belongs there")]
+    Content {
+        /// The file.
+        file: String,
+    },
+    /// Certificate and key cannot be used together.
+    #[error(
+        "the server certificate in `{file}` cannot be used\nhint: its key must belong to it, and the leaf comes first"
+    )]
+    Certificate {
+        /// The file.
+        file: String,
+        /// Why.
+        source: rustls::Error,
+    },
     /// The TLS library refused the certificate or the settings.
     #[error("TLS could not be set up")]
     Rustls(#[from] rustls::Error),
@@ -59,20 +92,44 @@ impl Leaf {
     ) -> Result<Self, TlsError> {
         let current = issue(authority, &hosts, now, lifetime_s)?;
         Ok(Self {
-            hosts,
-            lifetime_s,
+            origin: Origin::Authority { hosts, lifetime_s },
             current: ArcSwap::from_pointee(current),
         })
     }
 
+    /// A leaf from files, which [`Self::reload`] reads again.
+    pub(crate) fn from_files(files: TlsConfig) -> Result<Self, TlsError> {
+        let current = Files::read(&files)?.leaf(&files)?;
+        Ok(Self {
+            origin: Origin::Files(files),
+            current: ArcSwap::from_pointee(current),
+        })
+    }
+
+    /// Reads a leaf from files again where they changed. Says whether they did.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        let Origin::Files(files) = &self.origin else {
+            return Ok(false);
+        };
+        let read = Files::read(files)?;
+        if read.digest() == self.current.load().origin {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(read.leaf(files)?));
+        Ok(true)
+    }
+
     /// Issues a new leaf where two thirds of the old one's life are over or the authority was replaced. Says whether it did.
     pub(crate) fn renew(&self, authority: &CertificateAuthority, now: Timestamp) -> Result<bool, TlsError> {
+        let Origin::Authority { hosts, lifetime_s } = &self.origin else {
+            return Ok(false);
+        };
         let current = self.current.load();
-        if now.unix_seconds() < current.renew_at_unix_s && current.authority == authority.certificate_der() {
+        if now.unix_seconds() < current.renew_at_unix_s && current.origin == authority.certificate_der() {
             return Ok(false);
         }
         self.current
-            .store(Arc::new(issue(authority, &self.hosts, now, self.lifetime_s)?));
+            .store(Arc::new(issue(authority, hosts, now, *lifetime_s)?));
         Ok(true)
     }
 }
@@ -80,7 +137,7 @@ impl Leaf {
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leaf")
-            .field("hosts", &self.hosts)
+            .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
 }
@@ -103,18 +160,69 @@ fn issue(
     let chain = issued.chain_der.into_iter().map(CertificateDer::from).collect();
     Ok(Current {
         key: Arc::new(CertifiedKey::new(chain, signer)),
-        authority: authority.certificate_der(),
+        origin: authority.certificate_der(),
         renew_at_unix_s: now.unix_seconds().saturating_add(i64::from(lifetime_s) * 2 / 3),
     })
 }
 
-/// A server's settings: TLS 1.3, HTTP/2 or HTTP/1.1, no early data, no client certificates.
-pub(crate) fn server_config(leaf: Arc<Leaf>) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+/// What the files of a server certificate hold.
+struct Files {
+    certificate: Vec<u8>,
+    key: SecretBytes,
+}
+
+impl Files {
+    fn read(files: &TlsConfig) -> Result<Self, FileError> {
+        Ok(Self {
+            certificate: read_public(files.certificate.path())?,
+            key: read_private(files.key.path())?,
+        })
+    }
+
+    fn digest(&self) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        digest.update(&sha256(&self.certificate));
+        digest.update(&sha256(self.key.expose()));
+        digest.finish().to_vec()
+    }
+
+    fn leaf(&self, files: &TlsConfig) -> Result<Current, TlsError> {
+        let file = |path: &FilePath| path.path().display().to_string();
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<_, _>>()
+            .map_err(|_| TlsError::Content {
+                file: file(&files.certificate),
+            })?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|_| TlsError::Content {
+            file: file(&files.key),
+        })?;
+        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| {
+            TlsError::Certificate {
+                file: file(&files.certificate),
+                source,
+            }
+        })?;
+        Ok(Current {
+            key: Arc::new(key),
+            origin: self.digest(),
+            renew_at_unix_s: i64::MAX,
+        })
+    }
+}
+
+/// A server's settings: TLS 1.3, HTTP/2 or HTTP/1.1, no early data; client certificates where somebody vouches for them.
+pub(crate) fn server_config(
+    leaf: Arc<Leaf>,
+    clients: Option<Arc<Clients>>,
+) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(leaf);
+    let builder = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut config = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    }
+    .with_cert_resolver(leaf);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;
@@ -18,5 +20,7 @@ mod protocols;
 mod requests;
 #[cfg(test)]
 mod sameness;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod upstream;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use stockade_access::{
-    Access, Action, ChangeError, Environment, KeyInfo, NewKey, NewPrincipal, PrincipalId, PrincipalKind,
-    Resource, Role, create_key, create_principal, list_keys, list_principals, revoke_key, rotate_key,
+    Access, Action, ChangeError, DnsName, Environment, ExternalIdentity, KeyInfo, NewKey, NewPrincipal,
+    PrincipalId, PrincipalKind, Resource, Role, SpiffeId, bind_identity, create_key, create_principal,
+    disable_principal, enable_principal, list_keys, list_principals, revoke_key, rotate_key, unbind_identity,
 };
 use stockade_evidence::{Actor, Timestamp};
 use stockade_store::Handle;
@@ -68,6 +69,35 @@ pub(crate) enum PrincipalVerb {
         /// A person's e-mail address; kept encrypted, erased on request
         #[arg(long)]
         email: Option<String>,
+        #[command(flatten)]
+        identity: Named,
+    },
+    /// Let a principal identify itself in one more way; a running server takes it within a second
+    #[command(
+        after_help = "Example:\n  stockade access principal bind scoring --spiffe spiffe://example.org/scoring"
+    )]
+    Bind {
+        /// The principal's id
+        id: PrincipalId,
+        #[command(flatten)]
+        identity: Named,
+    },
+    /// Take a way to identify itself from a principal; a running server refuses it within a second
+    Unbind {
+        /// The principal's id
+        id: PrincipalId,
+        #[command(flatten)]
+        identity: Named,
+    },
+    /// Shut a principal out, however it identifies itself; a running server refuses it within a second
+    Disable {
+        /// The principal's id
+        id: PrincipalId,
+    },
+    /// Let a disabled principal in again
+    Enable {
+        /// The principal's id
+        id: PrincipalId,
     },
     /// List principals
     List,
@@ -76,6 +106,49 @@ pub(crate) enum PrincipalVerb {
         /// The principal's id
         id: PrincipalId,
     },
+}
+
+/// Who a principal is elsewhere.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Named {
+    /// The issuer of its tokens
+    #[arg(long, value_name = "ISSUER", requires = "jwt_subject")]
+    jwt_issuer: Option<String>,
+    /// What its issuer's tokens call it; a person's is kept encrypted, erased on request
+    #[arg(long, value_name = "SUBJECT", requires = "jwt_issuer")]
+    jwt_subject: Option<String>,
+    /// The SPIFFE ID in its client certificates
+    #[arg(long, value_name = "URI", conflicts_with_all = ["jwt_issuer", "dns"])]
+    spiffe: Option<SpiffeId>,
+    /// The DNS name in its client certificates
+    #[arg(long, value_name = "NAME", conflicts_with = "jwt_issuer")]
+    dns: Option<DnsName>,
+}
+
+impl Named {
+    fn identity(self) -> Result<Option<ExternalIdentity>, Failure> {
+        let Self {
+            jwt_issuer,
+            jwt_subject,
+            spiffe,
+            dns,
+        } = self;
+        if let (Some(issuer), Some(subject)) = (jwt_issuer, jwt_subject) {
+            return ExternalIdentity::jwt(&issuer, &subject)
+                .map(Some)
+                .exit(Exit::Usage);
+        }
+        Ok(spiffe
+            .map(ExternalIdentity::Spiffe)
+            .or_else(|| dns.map(ExternalIdentity::Dns)))
+    }
+
+    fn required(self) -> Result<ExternalIdentity, Failure> {
+        self.identity()?.ok_or_else(|| {
+            Failure::new(Exit::Usage, "no identity is named")
+                .hint("`--jwt-issuer` and `--jwt-subject`, `--spiffe` or `--dns`")
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -151,6 +224,7 @@ async fn principal(
             environment,
             display_name,
             email,
+            identity,
         } => {
             let actor = allowed(Action::PrincipalCreate).await?;
             let known = project::read_policies(project.path())?.roles();
@@ -169,6 +243,7 @@ async fn principal(
                 environment,
                 display_name,
                 email,
+                identity: identity.identity()?,
             };
             let made = create_principal(handle, &actor, new, clock::now())
                 .await
@@ -197,6 +272,36 @@ async fn principal(
                     .collect();
                 columns(&["PRINCIPAL", "ROLES", "ENVIRONMENT"], &rows)
             })?;
+        }
+        PrincipalVerb::Bind { id, identity } => {
+            let actor = allowed(Action::PrincipalChange).await?;
+            let identity = identity.required()?;
+            let bound = bind_identity(handle, &actor, &id, &identity, clock::now()).await;
+            bound.map_err(|error| changing(&error))?;
+            output.result(&json!({ "principal": id, "bound": identity }), || {
+                format!("{id} can identify itself in one more way")
+            })?;
+        }
+        PrincipalVerb::Unbind { id, identity } => {
+            let actor = allowed(Action::PrincipalChange).await?;
+            let identity = identity.required()?;
+            let unbound = unbind_identity(handle, &actor, &id, &identity, clock::now()).await;
+            unbound.map_err(|error| changing(&error))?;
+            output.result(&json!({ "principal": id, "unbound": identity }), || {
+                format!("{id} can identify itself in one way less")
+            })?;
+        }
+        PrincipalVerb::Disable { id } => {
+            let actor = allowed(Action::PrincipalChange).await?;
+            let disabled = disable_principal(handle, &actor, &id, clock::now()).await;
+            disabled.map_err(|error| changing(&error))?;
+            output.result(&json!({ "disabled": id }), || format!("{id} is shut out"))?;
+        }
+        PrincipalVerb::Enable { id } => {
+            let actor = allowed(Action::PrincipalChange).await?;
+            let enabled = enable_principal(handle, &actor, &id, clock::now()).await;
+            enabled.map_err(|error| changing(&error))?;
+            output.result(&json!({ "enabled": id }), || format!("{id} is let in"))?;
         }
         PrincipalVerb::Erase { id } => {
             let actor = allowed(Action::Erase).await?;

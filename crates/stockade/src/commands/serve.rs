@@ -127,7 +127,7 @@ pub(crate) async fn serve(
     let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;
     let ca_cert = project::write_ca_certificate(project.path(), &authority)?;
     let gateway = Gateway::new(
-        project.loaded.root.gateway(),
+        project.loaded.root.gateway().relative_to(project.path()),
         access,
         keeper.clone(),
         models,

@@ -185,6 +185,7 @@ async fn ensure_principal(handle: &Handle, id: &PrincipalId, role: &str) -> Resu
         environment: Environment::Prod,
         display_name: None,
         email: None,
+        identity: None,
     };
     create_principal(handle, &Actor::System {}, new, clock::now())
         .await

@@ -22,6 +22,8 @@ pub(crate) fn check(project: &Path, root: &Root, policies: &PolicySet) -> Result
     }
     root.hosts.iter().try_for_each(|host| self::host(host))?;
     root.gateway().check_upstreams().exit(Exit::Usage)?;
+    let identity = root.identity.check(root.dangerous_plaintext);
+    identity.exit(Exit::Usage)?;
     root.evidence
         .anchor
         .as_deref()

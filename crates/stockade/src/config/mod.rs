@@ -32,6 +32,11 @@ pub(crate) struct Root {
     pub(crate) hosts: Vec<String>,
     /// Serve without TLS. Loopback only, and recorded.
     pub(crate) dangerous_plaintext: bool,
+    /// A server certificate of one's own, for both listeners; without it the local authority issues one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<gateway::TlsConfig>,
+    /// Who may vouch for principals besides API keys.
+    pub(crate) identity: gateway::IdentityConfig,
     /// Which engine runs the models.
     pub(crate) engine: gateway::EngineConfig,
     /// Rates, budgets, connections and concurrency.
@@ -62,6 +67,8 @@ impl Root {
             admin_listen,
             hosts,
             dangerous_plaintext,
+            tls,
+            identity,
             engine,
             limits,
             bodies,
@@ -75,6 +82,8 @@ impl Root {
             admin_listen,
             hosts,
             dangerous_plaintext,
+            tls,
+            identity,
             engine,
             limits,
             bodies,
@@ -93,6 +102,8 @@ impl Root {
             admin_listen: self.admin_listen,
             hosts: self.hosts.clone(),
             dangerous_plaintext: self.dangerous_plaintext,
+            tls: self.tls.clone(),
+            identity: self.identity.clone(),
             engine: self.engine.clone(),
             limits: self.limits.clone(),
             bodies: self.bodies.clone(),

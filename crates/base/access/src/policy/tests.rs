@@ -57,6 +57,7 @@ fn questions(environment: Environment) -> Vec<(Action, Resource)> {
         | Action::KeyRevoke
         | Action::KeyRotate
         | Action::PrincipalCreate
+        | Action::PrincipalChange
         | Action::Erase => Resource::Access,
         Action::LogRead | Action::LogExport => Resource::Log,
         Action::BackupCreate | Action::BackupRestore => Resource::Backup,
@@ -130,7 +131,7 @@ fn each_default_role_may_do_just_this() {
         Dev,
         Prod,
         expect![
-            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal model.open key.create key.list key.revoke key.rotate principal.create log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
+            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal model.open key.create key.list key.revoke key.rotate principal.create principal.change log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
         ],
     );
     check_allowed("unknown-role", Prod, Prod, expect![""]);

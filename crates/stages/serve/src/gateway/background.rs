@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use stockade_crypto::CertificateAuthority;
 use tokio_util::sync::CancellationToken;
 
-use crate::{merged, shared::Shared, tls::Leaf};
+use crate::{identity, merged, shared::Shared, tls::Leaf};
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
@@ -65,6 +65,28 @@ pub(super) async fn renew(
                 Ok(false) => {}
                 Ok(true) => tracing::info!("a server certificate was renewed"),
                 Err(error) => tracing::error!(%error, "a server certificate could not be renewed"),
+            }
+        }
+    }
+}
+
+/// Follows the keys of token issuers and the authorities of client certificates.
+pub(super) async fn follow_identities(shared: Arc<Shared>, stop: CancellationToken) {
+    shared.identification.follow(stop).await;
+}
+
+/// Takes server certificates over that come from files, when the files change.
+pub(super) async fn follow_certificates(leaves: Vec<Arc<Leaf>>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(identity::LOOK_EVERY))
+        .await
+        .is_some()
+    {
+        for leaf in &leaves {
+            match leaf.reload() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("a server certificate was read again"),
+                Err(error) => tracing::error!(%error, "the server certificate stays as it was"),
             }
         }
     }

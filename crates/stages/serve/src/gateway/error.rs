@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use stockade_store::OpenError;
 
-use crate::{snapshot::ConfigError, tls::TlsError};
+use crate::{identity::TrustError, snapshot::ConfigError, tls::TlsError};
 
 /// The gateway could not open its ports.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum BindError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The authorities of client certificates could not be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The start could not be recorded.
     #[error("the start cannot be recorded, so nothing is served")]
     Unrecorded,

@@ -29,6 +29,8 @@ pub(super) fn prepare(
         "dangerous_plaintext",
         keep(&old.dangerous_plaintext, &mut new.dangerous_plaintext),
     );
+    note("tls", keep(&old.tls, &mut new.tls));
+    note("identity", keep(&old.identity, &mut new.identity));
     note(
         "engine.threads",
         keep(&old.engine.threads, &mut new.engine.threads),

@@ -87,10 +87,9 @@ impl Recorder {
             policies: admission.policies,
         })
         .with("action", admission.action.name())
-        .with("key_prefix", admission.who.key_prefix.as_str())
         .with("body_bytes", admission.body_bytes as u64)
         .with("rows", admission.rows);
-        self.append(record).await
+        self.append(identified(record, admission.who)).await
     }
 
     /// Sends the outcome on its way. It waits only while thousands of outcomes are under way.
@@ -139,7 +138,7 @@ impl Recorder {
         refusal: &Refusal,
         further_counted: bool,
     ) -> Result<(), Refusal> {
-        let mut record = Record::new(
+        let record = Record::new(
             self.keeper.now(),
             request_id,
             Event::RequestRefused,
@@ -150,8 +149,8 @@ impl Recorder {
         .deciding(Decision::Refused {
             code: refusal.code.as_str().to_owned(),
             policies: refusal.policies.clone(),
-        })
-        .with("key_prefix", who.key_prefix.as_str());
+        });
+        let mut record = identified(record, who);
         if further_counted {
             record = record
                 .with("further", "counted")
@@ -224,6 +223,16 @@ pub(crate) fn fresh_id() -> Result<RecordId, Refusal> {
     stockade_crypto::random_array()
         .map(RecordId::new)
         .map_err(|_| Refusal::internal())
+}
+
+/// Says in which way a principal was identified: a word of ours and a key's public part, nothing of a token's or a
+/// certificate's.
+fn identified(record: Record, who: &Identity) -> Record {
+    let record = record.with("identified_by", who.identified_by());
+    match who.key_prefix() {
+        Some(prefix) => record.with("key_prefix", prefix),
+        None => record,
+    }
 }
 
 fn actor(who: &PrincipalId) -> Actor {

@@ -19,6 +19,8 @@ use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use super::authority::Certified;
+
 /// Where to connect and whom to trust.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -26,6 +28,7 @@ pub(crate) struct Client {
     host: String,
     tls: bool,
     authority: Vec<u8>,
+    certificate: Option<Certified>,
 }
 
 /// One HTTP/1.1 connection.
@@ -100,6 +103,23 @@ impl Client {
             host: uri.host().unwrap().to_owned(),
             tls: uri.scheme_str() == Some("https"),
             authority: authority.to_vec(),
+            certificate: None,
+        }
+    }
+
+    /// The same client with a certificate of its own.
+    pub(crate) fn with_certificate(&self, certificate: &Certified) -> Self {
+        Self {
+            certificate: Some(certificate.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The same client, which trusts another authority.
+    pub(crate) fn trusting(&self, authority: &[u8]) -> Self {
+        Self {
+            authority: authority.to_vec(),
+            ..self.clone()
         }
     }
 
@@ -116,11 +136,16 @@ impl Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.clone().into()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match &self.certificate {
+            Some(own) => builder
+                .with_client_auth_cert(own.chain(), own.private_key())
+                .unwrap(),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![alpn.to_vec()];
         let name = ServerName::try_from(self.host.clone()).unwrap();
         TlsConnector::from(Arc::new(config))
@@ -269,6 +294,13 @@ impl Connection {
 
     pub(crate) async fn send(&mut self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Reply {
         self.request(request(method, path, key, body)).await
+    }
+
+    /// A request without a body; `None` where the connection does not live.
+    pub(crate) async fn try_send(&mut self, method: &str, path: &str, key: Option<&str>) -> Option<Reply> {
+        self.sender.ready().await.ok()?;
+        let request = request(method, path, key, Bytes::new());
+        Some(collect(self.sender.send_request(request).await.ok()?).await)
     }
 
     pub(crate) async fn request(&mut self, request: Request<Full<Bytes>>) -> Reply {

@@ -1,6 +1,8 @@
 //! A gateway with everything real: state folder, keys, log, policies, model, TLS.
 
+pub(crate) mod authority;
 pub(crate) mod client;
+pub(crate) mod issuer;
 pub(crate) mod server;
 
 use std::{
@@ -11,8 +13,8 @@ use std::{
 
 use serde_json::{Value, json};
 use stockade_access::{
-    Access, ApiKey, Environment, NewKey, NewPrincipal, PolicySet, PrincipalKind, Role, create_key,
-    create_principal,
+    Access, ApiKey, Environment, ExternalIdentity, NewKey, NewPrincipal, PolicySet, PrincipalKind, Role,
+    bind_identity, create_key, create_principal,
 };
 use stockade_crypto::{KeyFolder, KeyProvider};
 use stockade_evidence::{Actor, Digest, Event, Record, Timestamp};
@@ -22,6 +24,7 @@ use stockade_store::{Handle, Keeper, StateDir};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinSet};
 
+use self::authority::Certified;
 pub(crate) use self::client::{Called, Client, Reply};
 
 /// 2026-11-21: the folder's keys are made then; the keeper's clock is the wall clock.
@@ -89,7 +92,7 @@ impl House {
         self.provider.clone()
     }
 
-    fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         Handle::Local(self.keeper.clone())
     }
 
@@ -106,10 +109,19 @@ impl House {
             environment,
             display_name: None,
             email: None,
+            identity: None,
         };
         let (actor, now) = (Actor::Operator { uid: 0 }, self.keeper.now());
         create_principal(&self.handle(), &actor, new, now).await.unwrap();
         self.key_of(id, None).await.expose().to_owned()
+    }
+
+    /// Lets a principal identify itself in one more way.
+    pub(crate) async fn bind(&self, id: &str, identity: &ExternalIdentity) {
+        let (actor, now) = (Actor::Operator { uid: 0 }, self.keeper.now());
+        bind_identity(&self.handle(), &actor, &id.parse().unwrap(), identity, now)
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn key_of(&self, id: &str, expires_at: Option<Timestamp>) -> ApiKey {
@@ -142,6 +154,41 @@ impl House {
     }
 
     pub(crate) async fn serve_under(&self, config: Value, policies: PolicySet) -> Running {
+        self.serve_to(config, policies, |client| client).await
+    }
+
+    /// Starts a gateway that is asked with this client certificate.
+    pub(crate) async fn serve_as(&self, config: Value, certificate: &Certified) -> Running {
+        let policies = PolicySet::defaults().unwrap();
+        self.serve_to(config, policies, |client| client.with_certificate(certificate))
+            .await
+    }
+
+    /// Starts a gateway whose certificate another authority issued.
+    pub(crate) async fn serve_trusting(&self, config: Value, authority: &[u8]) -> Running {
+        let policies = PolicySet::defaults().unwrap();
+        self.serve_to(config, policies, |client| client.trusting(authority))
+            .await
+    }
+
+    /// Why a gateway does not open its ports.
+    pub(crate) async fn bind_error(&self, config: Value) -> String {
+        let policies = PolicySet::defaults().unwrap();
+        let gateway = self.gateway(configuration(config), policies).await.unwrap();
+        gateway.bind().await.unwrap_err().to_string()
+    }
+
+    /// The certificate of the local authority.
+    pub(crate) fn authority(&self) -> Vec<u8> {
+        self.provider.certificate_authority().unwrap().certificate_der()
+    }
+
+    async fn serve_to(
+        &self,
+        config: Value,
+        policies: PolicySet,
+        client: impl Fn(Client) -> Client,
+    ) -> Running {
         let gateway = self.gateway(configuration(config), policies).await.unwrap();
         let bound = gateway.bind().await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -154,10 +201,10 @@ impl House {
                 })
                 .await
         });
-        let authority = self.provider.certificate_authority().unwrap().certificate_der();
-        let client = Client::new(&bound.gateway_url, &authority);
-        let grpc = Client::new(&bound.grpc_url, &authority);
-        let admin = Client::new(&bound.admin_url, &authority);
+        let authority = self.authority();
+        let admin = client(Client::new(&bound.admin_url, &authority));
+        let grpc = client(Client::new(&bound.grpc_url, &authority));
+        let client = client(Client::new(&bound.gateway_url, &authority));
         let running = Running {
             gateway,
             bound,

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     answer::Answer,
     config::{Bodies, HTTP_DEFAULT_HEADERS, Timeouts},
+    identity::{Clients, Presented},
     merged::{MergedRefusals, Refused},
     snapshot::Live,
     source::Source,
@@ -37,8 +38,8 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// How a listener is protected.
 pub(crate) enum Protection {
-    /// TLS 1.3.
-    Tls(TlsAcceptor),
+    /// TLS 1.3; who vouches for client certificates, where they are taken.
+    Tls(TlsAcceptor, Option<Arc<Clients>>),
     /// Nothing: loopback only, by explicit and recorded choice.
     DangerousPlaintext,
 }
@@ -77,6 +78,12 @@ enum End {
     Dropped,
 }
 
+/// Where a connection comes from, and the certificate that it brought. Requests carry it in their extensions.
+struct Peer {
+    source: Source,
+    certificate: Option<Arc<Presented>>,
+}
+
 impl<H: Handler> Connections<H> {
     /// Accepts until told to stop.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -106,8 +113,14 @@ impl<H: Handler> Connections<H> {
         let (timeouts, bodies) = (&live.config.timeouts, &live.config.bodies);
         let streams = live.config.limits.max_streams.get();
         match &self.protection {
-            Protection::DangerousPlaintext => self.http1(socket, source, timeouts, bodies).await,
-            Protection::Tls(acceptor) => {
+            Protection::DangerousPlaintext => {
+                let peer = Peer {
+                    source,
+                    certificate: None,
+                };
+                self.http1(socket, peer, timeouts, bodies).await;
+            }
+            Protection::Tls(acceptor, clients) => {
                 let handshake = tokio::time::timeout(timeouts.handshake_ms.get(), acceptor.accept(socket));
                 let accepted = tokio::select! {
                     () = self.stop.cancelled() => return,
@@ -116,21 +129,29 @@ impl<H: Handler> Connections<H> {
                 match accepted {
                     Err(_) => self.refused("tls_handshake_late", source),
                     Ok(Err(_)) => self.refused("tls_handshake_failed", source),
-                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                        Box::pin(self.http2(stream, source, timeouts, bodies, streams)).await;
+                    Ok(Ok(stream)) => {
+                        let tls = stream.get_ref().1;
+                        let present = |clients: &Arc<Clients>| clients.present(tls.peer_certificates());
+                        let certificate = clients.as_ref().and_then(present);
+                        let peer = Peer { source, certificate };
+                        if tls.alpn_protocol() == Some(b"h2") {
+                            Box::pin(self.http2(stream, peer, timeouts, bodies, streams)).await;
+                        } else {
+                            self.http1(stream, peer, timeouts, bodies).await;
+                        }
                     }
-                    Ok(Ok(stream)) => self.http1(stream, source, timeouts, bodies).await,
                 }
             }
         }
         drop(entered);
     }
 
-    async fn http1<S>(&self, socket: S, source: Source, timeouts: &Timeouts, bodies: &Bodies)
+    async fn http1<S>(&self, socket: S, peer: Peer, timeouts: &Timeouts, bodies: &Bodies)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let activity = Arc::new(Activity::new());
+        let source = peer.source;
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -141,7 +162,7 @@ impl<H: Handler> Connections<H> {
             builder.max_headers(bodies.max_headers.get());
         }
         let watched = TokioIo::new(Watched::http1(socket, activity.clone()));
-        let mut connection = builder.serve_connection(watched, self.service(source, activity.clone()));
+        let mut connection = builder.serve_connection(watched, self.service(peer, activity.clone()));
         let (head, idle) = (timeouts.header_ms.get(), timeouts.idle_ms.get());
         let end = self
             .watch(Pin::new(&mut connection), &activity, Some(head), idle)
@@ -156,7 +177,7 @@ impl<H: Handler> Connections<H> {
         let _ = tokio::time::timeout(GOODBYE, by_hand::answer(socket, &refusal)).await;
     }
 
-    async fn http2<S>(&self, socket: S, source: Source, timeouts: &Timeouts, bodies: &Bodies, streams: u32)
+    async fn http2<S>(&self, socket: S, peer: Peer, timeouts: &Timeouts, bodies: &Bodies, streams: u32)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -170,7 +191,7 @@ impl<H: Handler> Connections<H> {
             .keep_alive_interval(idle)
             .keep_alive_timeout(GOODBYE);
         let watched = TokioIo::new(Watched::http2(socket, activity.clone()));
-        let connection = builder.serve_connection(watched, self.service(source, activity.clone()));
+        let connection = builder.serve_connection(watched, self.service(peer, activity.clone()));
         let connection = std::pin::pin!(connection);
         self.watch(connection, &activity, None, idle).await;
     }
@@ -217,7 +238,7 @@ impl<H: Handler> Connections<H> {
 
     fn service(
         &self,
-        source: Source,
+        peer: Peer,
         activity: Arc<Activity>,
     ) -> impl hyper::service::Service<
         Request<Incoming>,
@@ -226,8 +247,12 @@ impl<H: Handler> Connections<H> {
         Future: Send + 'static,
     > + use<H> {
         let handler = self.handler.clone();
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
             let (handler, activity) = (handler.clone(), activity.clone());
+            if let Some(certificate) = &peer.certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            let source = peer.source;
             async move {
                 let _in_flight = activity.request();
                 Ok(handler.answer(source, request).await)
