@@ -8,6 +8,7 @@ mod engine;
 mod identity;
 mod limits;
 mod output;
+mod text;
 mod upstream;
 
 use std::{
@@ -24,14 +25,14 @@ pub use self::{
     bounds::{InvalidBound, Millis, PerSecond},
     engine::{EngineConfig, EngineKind, MissingLibrary},
     identity::{
-        CertificateIdentity, FilePath, IdentityConfig, InvalidIdentityConfig, JwtConfig, KeySource,
-        MtlsConfig, NotAFile, NotAKeySource, TlsConfig,
+        CertificateIdentity, IdentityConfig, InvalidIdentityConfig, JwtConfig, KeySource, MtlsConfig,
+        NotAKeySource, TlsConfig,
     },
     limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, RateLimit, Timeouts},
     output::{Decimals, InvalidDecimals, OutputPolicy},
+    text::{BaseUrl, DeclaredType, FileReference, InvalidText, SecretReference, UpstreamName},
     upstream::{
-        BaseUrl, BreakerConfig, DeclaredType, FileReference, HealthConfig, InvalidText, SecretReference,
-        TensorDeclaration, UpstreamConfig, UpstreamName, UpstreamProtocol, UpstreamSource,
+        BreakerConfig, HealthConfig, TensorDeclaration, UpstreamConfig, UpstreamProtocol, UpstreamSource,
     },
 };
 
@@ -100,6 +101,13 @@ impl Config {
     pub fn relative_to(mut self, folder: &Path) -> Self {
         self.identity.resolve(folder);
         self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
+        for upstream in &mut self.upstreams {
+            upstream.ca.iter_mut().for_each(|file| file.resolve(folder));
+            upstream
+                .bearer
+                .iter_mut()
+                .for_each(|secret| secret.resolve(folder));
+        }
         self
     }
 }

@@ -16,7 +16,7 @@ use stockade_crypto::{CertificateAuthority, IssueError, SecretBytes, Sha256, sha
 use stockade_evidence::Timestamp;
 
 use crate::{
-    config::{FilePath, TlsConfig},
+    config::{FileReference, TlsConfig},
     identity::{Clients, FileError, read_private, read_public},
 };
 
@@ -187,7 +187,7 @@ impl Files {
     }
 
     fn leaf(&self, files: &TlsConfig) -> Result<Current, TlsError> {
-        let file = |path: &FilePath| path.path().display().to_string();
+        let file = |path: &FileReference| path.path().display().to_string();
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<_, _>>()
             .map_err(|_| TlsError::Content {

@@ -1,16 +1,13 @@
 //! `[identity]` and `[tls]`: who may vouch for principals besides API keys, and a server certificate of one's own.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU32, path::Path};
 
 use http::Uri;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stockade_access::{ExternalIdentity, TokenAlgorithm, TokenRules};
+
+use super::text::FileReference;
 
 /// Most seconds by which an issuer's clock and ours may differ.
 const LEEWAY_MAX_S: u32 = 300;
@@ -42,7 +39,7 @@ pub struct JwtConfig {
     pub jwks: KeySource,
     /// The authorities that the https connection is checked with, `file:PATH`; without it the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<FilePath>,
+    pub ca: Option<FileReference>,
     /// By how many seconds the issuer's clock and ours may differ, 300 at most.
     #[serde(default = "default_leeway")]
     pub leeway_s: u32,
@@ -71,13 +68,13 @@ pub struct JwtConfig {
 #[serde(deny_unknown_fields)]
 pub struct MtlsConfig {
     /// The authorities that issue them, PEM, `file:PATH`.
-    pub ca: FilePath,
+    pub ca: FileReference,
     /// Refuse connections without one.
     #[serde(default)]
     pub required: bool,
     /// Revocation lists, PEM, `file:PATH`: one of each authority that issues clients' certificates, and none out of date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crl: Option<FilePath>,
+    pub crl: Option<FileReference>,
     /// What in a certificate names its holder.
     #[serde(default)]
     pub identity: CertificateIdentity,
@@ -99,46 +96,9 @@ pub enum CertificateIdentity {
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// The certificate and its chain, PEM, `file:PATH`.
-    pub certificate: FilePath,
+    pub certificate: FileReference,
     /// Its private key, PEM, `file:PATH`, readable by its owner alone.
-    pub key: FilePath,
-}
-
-/// `file:PATH`; a relative path is one in the project's folder.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct FilePath(PathBuf);
-
-/// The text is not a `file:` path.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("this is not a file\nhint: `file:PATH`, such as `file:clients-ca.pem`")]
-pub struct NotAFile;
-
-impl FilePath {
-    /// The path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn resolve(&mut self, folder: &Path) {
-        // An absolute path stays as it is.
-        self.0 = folder.join(&self.0);
-    }
-}
-
-impl TryFrom<String> for FilePath {
-    type Error = NotAFile;
-
-    fn try_from(text: String) -> Result<Self, NotAFile> {
-        let path = text.strip_prefix("file:").filter(|path| !path.is_empty());
-        path.map(|path| Self(path.into())).ok_or(NotAFile)
-    }
-}
-
-impl From<FilePath> for String {
-    fn from(file: FilePath) -> Self {
-        format!("file:{}", file.0.display())
-    }
+    pub key: FileReference,
 }
 
 /// Where an issuer's keys are.
@@ -146,7 +106,7 @@ impl From<FilePath> for String {
 #[serde(into = "String", try_from = "String")]
 pub enum KeySource {
     /// A file.
-    File(FilePath),
+    File(FileReference),
     /// A URL.
     Url(Uri),
 }

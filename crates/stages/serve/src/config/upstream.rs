@@ -1,15 +1,15 @@
 //! Other model servers: where they are, how they are spoken to, and when they count as down.
 
-mod text;
-
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stockade_protocol::oip::Name;
 
-pub use self::text::{BaseUrl, DeclaredType, FileReference, InvalidText, SecretReference, UpstreamName};
-use super::bounds::Millis;
+use super::{
+    bounds::Millis,
+    text::{BaseUrl, DeclaredType, FileReference, SecretReference, UpstreamName},
+};
 
 /// A model server that holds models of this gateway.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -27,11 +27,10 @@ pub struct UpstreamConfig {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub replicas: Vec<BaseUrl>,
-    /// Whom its certificate must come from, as `file:/absolute/path.pem`; absent means the platform's authorities.
+    /// Whom its certificate must come from, as `file:PATH`; absent means the platform's authorities.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
     pub ca: Option<FileReference>,
-    /// What is sent as its bearer token: `file:/absolute/path` or `env:NAME`. Never the token itself.
+    /// What is sent as its bearer token: `file:PATH` or `env:NAME`. Never the token itself.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub bearer: Option<SecretReference>,

@@ -105,7 +105,11 @@ impl Issuer {
                 tokio::task::spawn_blocking(move || read_public(file.path())).await??
             }
             KeySource::Url(url) => {
-                fetch::get(url, self.config.ca.as_ref().map(crate::config::FilePath::path)).await?
+                fetch::get(
+                    url,
+                    self.config.ca.as_ref().map(crate::config::FileReference::path),
+                )
+                .await?
             }
         };
         let before = self.known.load_full().filter(|known| known.bytes == bytes);

@@ -1,7 +1,12 @@
 //! What configuration writes as text and code holds as more: names, URLs, references to files and secrets, types.
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stockade_protocol::WireType;
 
@@ -143,22 +148,27 @@ impl fmt::Display for BaseUrl {
 
 text!(BaseUrl);
 
-/// A file that holds what configuration does not.
-// INVARIANT: an absolute path.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// A file that holds what configuration does not: `file:PATH`; a relative path is one in the project's folder.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FileReference(PathBuf);
 
 impl FileReference {
-    const EXPECTED: &str = "write it as `file:` with an absolute path";
+    const EXPECTED: &str = "write it as `file:PATH`, such as `file:clients-ca.pem`";
 
     fn parse(text: &str) -> Option<Self> {
-        let path = PathBuf::from(text.strip_prefix("file:")?);
-        path.is_absolute().then_some(Self(path))
+        let path = text.strip_prefix("file:").filter(|path| !path.is_empty())?;
+        Some(Self(path.into()))
     }
 
-    pub(crate) fn path(&self) -> &std::path::Path {
+    /// The path.
+    pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        // An absolute path stays as it is.
+        self.0 = folder.join(&self.0);
     }
 }
 
@@ -181,8 +191,7 @@ pub enum SecretReference {
 }
 
 impl SecretReference {
-    const EXPECTED: &str =
-        "a secret is named as `file:` with an absolute path, or as `env:` with a variable's name";
+    const EXPECTED: &str = "a secret is named as `file:PATH`, or as `env:` with a variable's name";
 
     fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
@@ -190,6 +199,13 @@ impl SecretReference {
             return (!name.is_empty() && name.bytes().all(fits)).then(|| Self::Environment(name.to_owned()));
         }
         FileReference::parse(text).map(Self::File)
+    }
+
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        match self {
+            Self::File(file) => file.resolve(folder),
+            Self::Environment(_) => {}
+        }
     }
 }
 
@@ -256,7 +272,8 @@ mod tests {
         for (text, is_fine) in [
             ("file:/run/secrets/token", true),
             ("env:TOKEN", true),
-            ("file:token", false),
+            ("file:token", true),
+            ("file:", false),
             ("env:", false),
             ("hunter2", false),
         ] {
