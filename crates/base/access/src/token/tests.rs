@@ -1,3 +1,5 @@
+//! Tokens that are taken, and the many that are not.
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
