@@ -675,7 +675,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_a_cure() {
     upstream("replicas", json!(["http://127.0.0.1:1"]), "twice");
     upstream("name", json!("Other"), "`a-z`");
     upstream("protocol", json!("oip"), "oip_http");
-    upstream("bearer", json!("hunter2"), "`file:` with an absolute path");
+    upstream("bearer", json!("hunter2"), "`file:PATH`, or as `env:`");
     upstream("bearer", json!("env:STOCKADE_TEST_UNSET"), "which is not set");
     upstream("bearer", json!(shared), "`chmod 600`");
     upstream("ca", json!("file:/nowhere.pem"), "cannot be read");
