@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::body_error::{Place, Reason};
+use serde::Deserialize;
+
+use crate::body_error::{BodyError, Place, Reason};
 
 /// The bounds of one body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,20 @@ impl Default for BodyLimits {
             max_id_bytes: 256,
             max_element_bytes: 1 << 20,
         }
+    }
+}
+
+impl BodyLimits {
+    /// Reads JSON whose shape its type tells. serde's own errors quote the body and go no further.
+    pub(crate) fn read_json<'de, T: Deserialize<'de>>(&self, body: &'de [u8]) -> Result<T, BodyError> {
+        let limit = self.max_bytes;
+        if body.len() > limit {
+            return Err(BodyError::new(Reason::BodyTooLarge { limit }));
+        }
+        serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            BodyError::new(Reason::Malformed { line, column })
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::body_error::{BodyError, Place, Reason};
 
 /// Reads the answer to `GET /v2`.
 pub fn parse_server_metadata(body: &[u8], limits: &BodyLimits) -> Result<ServerMetadata, BodyError> {
-    let server: Server = read(body, limits)?;
+    let server: Server = limits.read_json(body)?;
     Ok(ServerMetadata {
         name: server.name,
         version: server.version,
@@ -18,25 +18,13 @@ pub fn parse_server_metadata(body: &[u8], limits: &BodyLimits) -> Result<ServerM
 
 /// Reads the answer to `GET /v2/models/{model}`. Some servers know no tensors of their models: a list may be empty.
 pub fn parse_model_metadata(body: &[u8], limits: &BodyLimits) -> Result<ModelMetadata, BodyError> {
-    let model: Model = read(body, limits)?;
+    let model: Model = limits.read_json(body)?;
     Ok(ModelMetadata {
         name: model.name,
         versions: model.versions.unwrap_or_default(),
         platform: model.platform,
         inputs: tensors(model.inputs, "inputs", limits).map_err(BodyError::new)?,
         outputs: tensors(model.outputs, "outputs", limits).map_err(BodyError::new)?,
-    })
-}
-
-/// serde's own errors quote the body and go no further.
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8], limits: &BodyLimits) -> Result<T, BodyError> {
-    let limit = limits.max_bytes;
-    if body.len() > limit {
-        return Err(BodyError::new(Reason::BodyTooLarge { limit }));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        BodyError::new(Reason::Malformed { line, column })
     })
 }
 

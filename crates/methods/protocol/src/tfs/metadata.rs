@@ -45,7 +45,7 @@ pub fn write_tfs_status(model: &str, version: &str, ready: bool) -> Vec<u8> {
 
 /// Whether the answer to `GET /v1/models/{model}` says that the model can answer.
 pub fn parse_tfs_status(body: &[u8], limits: &BodyLimits) -> Result<bool, BodyError> {
-    let status: ModelStatus = read(body, limits)?;
+    let status: ModelStatus = limits.read_json(body)?;
     let available = |version: &VersionStatus| version.state == AVAILABLE;
     Ok(status
         .ready
@@ -87,7 +87,7 @@ pub fn parse_tfs_metadata(
     signature: Option<&str>,
     limits: &BodyLimits,
 ) -> Result<TfsSignature, BodyError> {
-    let mut metadata: Metadata = read(body, limits)?;
+    let mut metadata: Metadata = limits.read_json(body)?;
     let at = Place::field("signature_def");
     let signatures = &mut metadata.metadata.signature_def.signature_def;
     let signature = signatures.remove(signature.unwrap_or(DEFAULT));
@@ -95,18 +95,6 @@ pub fn parse_tfs_metadata(
     Ok(TfsSignature {
         inputs: tensors(signature.inputs, "inputs", limits).map_err(BodyError::new)?,
         outputs: tensors(signature.outputs, "outputs", limits).map_err(BodyError::new)?,
-    })
-}
-
-/// serde's own errors quote the body and go no further.
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8], limits: &BodyLimits) -> Result<T, BodyError> {
-    let limit = limits.max_bytes;
-    if body.len() > limit {
-        return Err(BodyError::new(Reason::BodyTooLarge { limit }));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        BodyError::new(Reason::Malformed { line, column })
     })
 }
 
