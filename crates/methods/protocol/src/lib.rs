@@ -11,6 +11,7 @@ mod classify;
 mod element;
 mod error_code;
 mod exchange;
+mod finite;
 pub mod grpc;
 mod limits;
 pub mod oip;
@@ -27,6 +28,7 @@ pub use exchange::{
     InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, UnknownOutput, WireData, WireTensor,
     WireType, select_outputs,
 };
+pub use finite::Floats;
 pub use grpc::{fuzz_grpc_frame, fuzz_grpc_infer, fuzz_grpc_method};
 pub use oip::{fuzz_oip_binary, fuzz_oip_body, fuzz_oip_route};
 pub use operation::Operation;

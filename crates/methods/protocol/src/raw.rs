@@ -9,6 +9,7 @@
 //! INVARIANT: memory grows with the bytes that were sent, never with the shape that was claimed.
 
 use crate::body_error::{Place, Reason};
+use crate::finite::{first, not_finite};
 use crate::{WireData, WireType, WriteError};
 
 /// What the reader knows of a tensor before it reads the bytes.
@@ -152,36 +153,6 @@ pub(crate) fn push(body: &mut Vec<u8>, position: usize, data: &WireData) -> Resu
         }
     }
     Ok(())
-}
-
-/// The first element that is not finite. Half precision: an exponent of all ones is an infinity or not a number.
-pub(crate) fn not_finite(data: &WireData) -> Option<usize> {
-    match data {
-        WireData::F32(values) => first(values, |value| !value.is_finite()),
-        WireData::F64(values) => first(values, |value| !value.is_finite()),
-        WireData::F16(values) => first(values, |bits| bits & 0x7c00 == 0x7c00),
-        WireData::BF16(values) => first(values, |bits| bits & 0x7f80 == 0x7f80),
-        WireData::Bool(_)
-        | WireData::U8(_)
-        | WireData::I8(_)
-        | WireData::U16(_)
-        | WireData::I16(_)
-        | WireData::U32(_)
-        | WireData::I32(_)
-        | WireData::U64(_)
-        | WireData::I64(_)
-        | WireData::Bytes(_) => None,
-    }
-}
-
-/// The first value that is `wrong`. The pass over all of them has no branch, as almost always none is.
-fn first<T: Copy>(values: &[T], wrong: impl Fn(T) -> bool) -> Option<usize> {
-    let any = values.iter().fold(false, |any, &value| any | wrong(value));
-    if any {
-        values.iter().position(|&value| wrong(value))
-    } else {
-        None
-    }
 }
 
 fn numbers<T, const WIDTH: usize>(bytes: &[u8], from: impl Fn([u8; WIDTH]) -> T) -> Vec<T> {

@@ -1,7 +1,7 @@
 //! Between the wire's tensors and the model's. The elements move; they are copied only where their type changes.
 
 use stockade_model::{DataType, ShapeMismatch, Tensor, TensorData};
-use stockade_protocol::{Parameters, WireData, WireTensor, WireType};
+use stockade_protocol::{Floats, Parameters, WireData, WireTensor, WireType};
 
 /// The wire's tensor as the model takes it.
 pub(crate) fn from_wire(shape: &[u64], data: WireData) -> Result<Tensor, ShapeMismatch> {
@@ -122,13 +122,13 @@ pub(crate) const fn model_type(datatype: WireType) -> DataType {
     }
 }
 
-/// Whether every number is finite. Half precision: an exponent of all ones is an infinity or not a number.
+/// Whether every number is finite.
 pub(crate) fn all_finite(data: &TensorData) -> bool {
-    match data {
-        TensorData::F32(values) => values.iter().all(|value| value.is_finite()),
-        TensorData::F64(values) => values.iter().all(|value| value.is_finite()),
-        TensorData::F16(values) => values.iter().all(|bits| bits & 0x7c00 != 0x7c00),
-        TensorData::BF16(values) => values.iter().all(|bits| bits & 0x7f80 != 0x7f80),
+    let floats = match data {
+        TensorData::F16(values) => Floats::F16(values),
+        TensorData::BF16(values) => Floats::BF16(values),
+        TensorData::F32(values) => Floats::F32(values),
+        TensorData::F64(values) => Floats::F64(values),
         TensorData::Bool(_)
         | TensorData::U8(_)
         | TensorData::I8(_)
@@ -138,8 +138,9 @@ pub(crate) fn all_finite(data: &TensorData) -> bool {
         | TensorData::I32(_)
         | TensorData::U64(_)
         | TensorData::I64(_)
-        | TensorData::Bytes(_) => true,
-    }
+        | TensorData::Bytes(_) => return true,
+    };
+    floats.first_not_finite().is_none()
 }
 
 /// Whether the type holds scores that a policy may cut or round.

@@ -1,7 +1,7 @@
 //! Tensor elements in the typed field of their type.
 
 use crate::body_error::{Place, Reason};
-use crate::raw::not_finite;
+use crate::finite::not_finite;
 use crate::{WireData, WireType, WriteError};
 
 use super::message::InferTensorContents;

@@ -4,9 +4,9 @@
 
 use base64::Engine;
 
+use crate::finite::not_finite;
 use crate::limits::count;
 use crate::oip::push_json;
-use crate::raw::not_finite;
 use crate::{InferRequest, WireData, WireTensor, WriteError};
 
 use super::predict::{Form, Keys, REQUEST, RESPONSE};
