@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{
-    body::{Frame, Incoming},
+    body::{Body, Frame, Incoming},
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -177,6 +177,33 @@ impl Client {
         self.post("/v2/models/digits/infer", key, body).await
     }
 
+    /// An HTTP/2 connection, which lives as long as its tasks.
+    async fn http2<B>(&self) -> (conn::http2::SendRequest<B>, JoinSet<()>)
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
+        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        (sender, tasks)
+    }
+
+    fn call_to(&self, path: &str, key: Option<&str>, body: Bytes) -> Request<Full<Bytes>> {
+        let url = format!("https://{}{path}", self.address);
+        let mut request = request("POST", &url, key, body);
+        request
+            .headers_mut()
+            .insert("content-type", "application/grpc".parse().unwrap());
+        request
+    }
+
     /// One call on a connection of its own: `body` is the message in its frame.
     pub(crate) async fn call(
         &self,
@@ -185,19 +212,8 @@ impl Client {
         headers: &[(&'static str, &str)],
         body: Vec<u8>,
     ) -> Called {
-        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
-        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let _ = connection.await;
-        });
-        let url = format!("https://{}{path}", self.address);
-        let mut request = request("POST", &url, key, body.into());
-        request
-            .headers_mut()
-            .insert("content-type", "application/grpc".parse().unwrap());
+        let (mut sender, _tasks) = self.http2().await;
+        let mut request = self.call_to(path, key, body.into());
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
@@ -220,19 +236,8 @@ impl Client {
 
     /// A call whose message does not come, until it is dropped.
     pub(crate) async fn stuck_call(&self, path: &str, key: &str) -> JoinSet<()> {
-        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
-        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let _ = connection.await;
-        });
-        let url = format!("https://{}{path}", self.address);
-        let mut request = request("POST", &url, Some(key), Bytes::new());
-        request
-            .headers_mut()
-            .insert("content-type", "application/grpc".parse().unwrap());
+        let (mut sender, mut tasks) = self.http2().await;
+        let request = self.call_to(path, Some(key), Bytes::new());
         let never = futures::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
         let request = request.map(|_| StreamBody::new(never));
         tasks.spawn(async move {
@@ -250,14 +255,7 @@ impl Client {
         key: Option<&str>,
         body: Bytes,
     ) -> (Reply, usize) {
-        let stream = self.tls(b"h2", &[&rustls::version::TLS13]).await.unwrap();
-        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let _ = connection.await;
-        });
+        let (mut sender, _tasks) = self.http2().await;
         let url = format!("https://{}{path}", self.address);
         let (parts, ()) = request(method, &url, key, Bytes::new()).map(drop).into_parts();
         let sent = Arc::new(AtomicUsize::new(0));
