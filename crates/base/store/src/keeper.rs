@@ -10,6 +10,7 @@
 mod applier;
 mod maintain;
 mod open;
+mod rebuild;
 mod recovery;
 mod replay;
 mod snapshot;
@@ -46,7 +47,7 @@ use crate::{
 use self::{applier::Queue, snapshot::SnapshotAge};
 pub use self::{
     maintain::RetentionError,
-    open::{RebuildReport, rebuild},
+    rebuild::{RebuildReport, rebuild},
     recovery::{RecoverReport, UnconfirmedRows, recover_log},
     snapshot::SnapshotError,
 };

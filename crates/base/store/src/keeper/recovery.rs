@@ -10,9 +10,8 @@ use stockade_crypto::KeyProvider;
 use stockade_evidence::{Actor, Digest, Event, Record, Subject, SubjectKind};
 
 use super::{
-    open::{
-        SNAPSHOT_HINT, acquire, blocking, fill, log_error, log_paths, new_origin, set_aside, system_record,
-    },
+    open::{SNAPSHOT_HINT, acquire, blocking, fill, log_error, log_paths, new_origin, system_record},
+    rebuild::set_aside,
     replay::{Replayed, batches, snapshot_path},
 };
 use crate::{
