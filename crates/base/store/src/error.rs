@@ -186,10 +186,10 @@ pub enum OpenError {
         /// How many more there are.
         more: usize,
     },
-    /// There are no rows to go on with, and the log may have lost entries. Exit code 4.
+    /// The log may have lost entries, and what they changed. Exit code 4.
     #[error(
-        "records.db cannot be read, and what is left of the log is not proven to be all of it\nhint: restore a backup; \
-         `stockade log recover --accept-rows` goes on with what can be verified"
+        "what is left of the old log is not proven to be all of it, so the rows may be those of an older time\nhint: restore a \
+         backup; `stockade log recover --accept-rows` goes on with what is there, and records that"
     )]
     NothingWhole,
     /// The log could not be replayed.
@@ -225,6 +225,9 @@ pub enum OpenError {
 impl OpenError {
     /// Whether the content of the folder is not what it was (exit code 4), and not merely unusable.
     pub const fn is_integrity_broken(&self) -> bool {
+        if let Self::Read(error) = self {
+            return error.is_integrity_broken();
+        }
         matches!(
             self,
             Self::IntegrityBroken { .. }

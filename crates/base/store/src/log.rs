@@ -20,6 +20,7 @@ mod journal;
 mod left;
 mod open;
 mod proof;
+mod proven;
 mod prune;
 mod recover;
 mod replay;
@@ -49,7 +50,7 @@ pub use self::{
     trust::{LogTrust, TrustError},
     writer::{LogHealth, LogWriter, read_log_head},
 };
-pub(crate) use self::{former::Predecessor, trust::keys_before_rebuild};
+pub(crate) use self::{former::Predecessor, head::HeadOf, trust::keys_before_rebuild};
 
 /// Where the parts of a log lie: four names in one folder.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ pub(crate) enum Verb {
     },
     /// Leave a broken or rolled-back log behind and start a new origin that names its head
     Recover {
-        /// Take rows that what is left of the old log does not confirm, and record which
+        /// Take rows that the old log does not confirm, or not as the newest, and record that
         #[arg(long)]
         accept_rows: bool,
     },

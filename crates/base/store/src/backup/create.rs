@@ -21,7 +21,7 @@ use crate::{
     files::{read_bounded, write_durable},
     keeper::{Keeper, blocking, log_paths, system_record},
     layout::StateDir,
-    log::{FolderSource, Head, Retention, keys_before_rebuild},
+    log::{FolderSource, Head, HeadOf, Retention, keys_before_rebuild},
 };
 
 const CHECKPOINT_MAX_BYTES: u64 = 1 << 20;
@@ -92,7 +92,7 @@ async fn record(keeper: &Keeper, report: &BackupReport, actor: Actor) -> Result<
 /// Copies the log as of one head.
 fn copy_log(filling: &mut Filling, dir: &StateDir, journal: &JournalKey) -> Result<Head, BackupError> {
     let (head, checkpoint) = head_and_checkpoint(dir, journal)?;
-    filling.bytes("state/head.json", &head.to_json(journal))?;
+    filling.bytes("state/head.json", &head.to_json(HeadOf::Written, journal))?;
     filling.bytes("state/log/checkpoint", &checkpoint)?;
     let retention = Retention::read(&Posix, &log_paths(dir)).map_err(crate::log::ReadError::from)?;
     filling.bytes(
@@ -117,8 +117,10 @@ fn head_and_checkpoint(dir: &StateDir, journal: &JournalKey) -> Result<(Head, Ve
     };
     for _ in 0..PAIR_TRIES {
         let checkpoint = read_bounded(&dir.log().join("checkpoint"), CHECKPOINT_MAX_BYTES)?;
-        let head = Head::read_sealed(&Posix, &dir.head(), journal).map_err(|error| BackupError::Log {
-            what: error.to_string(),
+        let head = Head::read_sealed(&Posix, &dir.head(), HeadOf::Written, journal).map_err(|error| {
+            BackupError::Log {
+                what: error.to_string(),
+            }
         })?;
         let head = head.ok_or_else(no_pair)?;
         let size = std::str::from_utf8(&checkpoint)

@@ -1,8 +1,9 @@
 //! Leaving a broken log behind, with the rows that the new origin begins with.
 //!
 //! What is left of the old log is replayed as far as it is proven, and the rows must be what it says: whoever broke the
-//! log may have edited the rows too, and the new origin would sign what they wrote. Rows that no entry confirms are
-//! taken only where the owner says so, and the first record of the new origin says which.
+//! log may have edited the rows too, and the new origin would sign what they wrote. It must also be proven to be all of
+//! it: otherwise rows of an older time would pass for the newest ones. Other rows are taken only where the owner says so,
+//! and the first record of the new origin says which.
 
 use std::{io, sync::Arc};
 
@@ -32,7 +33,7 @@ const NAMED_MAX: usize = 32;
 /// Characters of a name. Whoever edited the database may have chosen it.
 const NAME_CHARS: usize = 80;
 
-/// What to do with rows that what is left of the old log does not confirm.
+/// What to do with rows that what is left of the old log does not confirm, or not as the newest ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UnconfirmedRows {
     /// Recover nothing, and name the first one.
@@ -82,13 +83,14 @@ pub(crate) async fn recover_unversioned(
     let _lock = acquire(&dir)?;
     let blobs = Blobs::folder(dir.blobs()).map_err(io::Error::other)?;
     let left = {
-        let (dir, keys) = (dir.clone(), keys.clone());
-        Arc::new(blocking(move || survey(&dir, &keys)).await??)
+        let (dir, keys, config) = (dir.clone(), keys.clone(), config.clone());
+        Arc::new(blocking(move || survey(&dir, &keys, &config)).await??)
     };
     let Beginning {
         projection,
         rows,
         unconfirmed,
+        is_newest,
     } = beginning(&dir, &left, &blobs, unconfirmed).await?;
     let bytes = projection.to_snapshot().map_err(io::Error::other)?;
     let digest = Digest::sha256(&bytes);
@@ -98,15 +100,15 @@ pub(crate) async fn recover_unversioned(
         .map_err(io::Error::other)?;
     let report = RecoverReport {
         origin: new_origin()?,
-        former: left.former.clone(),
+        former: left.log.former.clone(),
         rows: projection.len(),
         rows_kept: rows.is_some(),
         rows_accepted: unconfirmed.len(),
     };
-    let leaf = first_leaf(&report, digest, &unconfirmed, actor)?;
+    let leaf = first_leaf(&report, digest, &unconfirmed, is_newest, actor)?;
     let entries = {
         let (dir, origin) = (dir.clone(), report.origin.clone());
-        blocking(move || start_origin(&dir, &keys, &config, &left, &origin, leaf)).await??
+        blocking(move || start_origin(&dir, &keys, &config, &left.log, &origin, leaf)).await??
     };
     match rows {
         Some(rows) => follow(&rows, &report.origin).await?,
@@ -122,10 +124,20 @@ pub(crate) async fn recover_unversioned(
     Ok(report)
 }
 
-fn survey(dir: &StateDir, keys: &KeyProvider) -> Result<Left, OpenError> {
+/// The old log.
+struct Surveyed {
+    log: Left,
+    /// Whether nothing is missing from it, as far as its head and its anchor know.
+    is_whole: bool,
+}
+
+fn survey(dir: &StateDir, keys: &KeyProvider, config: &Config) -> Result<Surveyed, OpenError> {
     let trust = LogTrust::load(Ok(keys.clone()), &dir.verifier_keys()).map_err(io::Error::other)?;
     let key = keys.log_keys()?.journal;
-    Left::survey(&log_paths(dir), &trust, &key).map_err(log_error)
+    let log = Left::survey(&log_paths(dir), &trust, &key).map_err(log_error)?;
+    let anchor = config.log().anchor;
+    let is_whole = log.is_whole() && anchor.is_none_or(|anchor| log.has_what_was_anchored(&anchor, &trust));
+    Ok(Surveyed { log, is_whole })
 }
 
 /// The rows that the new origin begins with.
@@ -135,51 +147,66 @@ struct Beginning {
     rows: Option<SqliteRows>,
     /// Those that no entry confirms.
     unconfirmed: Vec<(String, String)>,
+    /// Whether it is proven that no later entry changed them.
+    is_newest: bool,
 }
 
 async fn beginning(
     dir: &StateDir,
-    left: &Arc<Left>,
+    left: &Arc<Surveyed>,
     blobs: &Blobs,
     choice: UnconfirmedRows,
 ) -> Result<Beginning, OpenError> {
+    let end = left.log.entries.end();
     let Some((rows, held)) = rows_as_they_stand(dir).await else {
-        if choice == UnconfirmedRows::Refuse && !left.is_whole() {
+        if choice == UnconfirmedRows::Refuse && !left.is_whole {
             return Err(OpenError::NothingWhole);
         }
-        let projection = replayed(left, blobs, None, left.entries.end()).await?;
+        let projection = replayed(left, blobs, None, end).await?;
         return Ok(Beginning {
             projection,
             rows: None,
             unconfirmed: Vec::new(),
+            is_newest: left.is_whole,
         });
     };
-    let end = left.entries.end();
     let applied = rows.applied().await?;
-    let size = applied
-        .filter(|applied| applied.origin == left.entries.origin())
-        .map_or(end, |applied| applied.size.min(end));
+    let applied = applied
+        .filter(|applied| applied.origin == left.log.entries.origin())
+        .map_or(end, |applied| applied.size);
     let hint = rows.position(SNAPSHOT_HINT).await?;
-    // Where nothing can be replayed, nothing is confirmed.
-    let expected = replayed(left, blobs, hint, size).await.unwrap_or_default();
-    let unconfirmed = held.differing(&expected);
-    let projection = match (unconfirmed.split_first(), choice) {
-        (None, _) => catch_up(left, &rows, held, size).await?,
-        (Some(((kind, id), more)), UnconfirmedRows::Refuse) => {
-            rows.close().await;
-            return Err(OpenError::RowsUnconfirmed {
-                kind: short(kind),
-                id: short(id),
-                more: more.len(),
-            });
-        }
-        (Some(_), UnconfirmedRows::Accept) => held,
-    };
+    let expected = replayed(left, blobs, hint, applied.min(end)).await;
+    // Rows of later entries than there are know that some are gone.
+    let is_newest = left.is_whole && applied <= end && expected.is_ok();
+    // Where nothing can be replayed, nothing is confirmed, and nothing is added to the rows.
+    let size = if expected.is_ok() { applied.min(end) } else { end };
+    let unconfirmed = held.differing(&expected.unwrap_or_default());
+    if choice == UnconfirmedRows::Refuse
+        && let Some(refused) = refused(&unconfirmed, is_newest)
+    {
+        rows.close().await;
+        return Err(refused);
+    }
+    let projection = catch_up(left, &rows, held, size).await?;
     Ok(Beginning {
         projection,
         rows: Some(rows),
         unconfirmed,
+        is_newest,
     })
+}
+
+/// Why nothing is recovered, unless the owner accepts it.
+fn refused(unconfirmed: &[(String, String)], is_newest: bool) -> Option<OpenError> {
+    match unconfirmed.split_first() {
+        Some(((kind, id), more)) => Some(OpenError::RowsUnconfirmed {
+            kind: short(kind),
+            id: short(id),
+            more: more.len(),
+        }),
+        None if !is_newest => Some(OpenError::NothingWhole),
+        None => None,
+    }
 }
 
 async fn rows_as_they_stand(dir: &StateDir) -> Option<(SqliteRows, Projection)> {
@@ -199,21 +226,21 @@ async fn rows_as_they_stand(dir: &StateDir) -> Option<(SqliteRows, Projection)> 
 
 /// The sum of the first `size` proven entries.
 async fn replayed(
-    left: &Arc<Left>,
+    left: &Arc<Surveyed>,
     blobs: &Blobs,
     hint: Option<Position>,
     size: u64,
 ) -> Result<Projection, OpenError> {
-    let start = Replayed::start(&left.entries, blobs, hint, size).await?;
+    let start = Replayed::start(&left.log.entries, blobs, hint, size).await?;
     let left = Arc::clone(left);
-    Ok(blocking(move || start.forward(&left.entries, size))
+    Ok(blocking(move || start.forward(&left.log.entries, size))
         .await??
         .projection)
 }
 
 /// Brings rows that are the sum of `size` entries to that of all proven ones.
 async fn catch_up(
-    left: &Arc<Left>,
+    left: &Arc<Surveyed>,
     rows: &SqliteRows,
     projection: Projection,
     size: u64,
@@ -225,7 +252,7 @@ async fn catch_up(
     };
     let left = Arc::clone(left);
     let (later, whole) = blocking(move || {
-        let (entries, end) = (&left.entries, left.entries.end());
+        let (entries, end) = (&left.log.entries, left.log.entries.end());
         Ok::<_, OpenError>((batches(entries, size, end)?, start.forward(entries, end)?))
     })
     .await??;
@@ -239,6 +266,7 @@ fn first_leaf(
     report: &RecoverReport,
     digest: Digest,
     unconfirmed: &[(String, String)],
+    is_newest: bool,
     actor: Actor,
 ) -> Result<Vec<u8>, OpenError> {
     let about = Subject {
@@ -249,7 +277,8 @@ fn first_leaf(
     let mut record = Record { actor, ..record }
         .about(about)
         .with("rows", report.rows)
-        .with("rows_kept", report.rows_kept);
+        .with("rows_kept", report.rows_kept)
+        .with("rows_proven_newest", is_newest);
     if !unconfirmed.is_empty() {
         let names = unconfirmed.iter().take(NAMED_MAX);
         let names: Vec<String> = names

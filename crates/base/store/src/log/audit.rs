@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use stockade_evidence::{LogVerifier, Verification, root_at, verify_log};
+use stockade_evidence::{LogVerifier, Verification, verify_log};
 
 use super::{
     LogEntries, LogPaths,
     error::LogOpenError,
     former::{FormerOrigin, Predecessor, former_origins, pruning},
-    head::{Head, TreeHead},
+    head::{Head, HeadOf, TreeHead},
+    proven::{Bundles, MadeTiles, grown},
     prune::Retention,
     source::FolderSource,
     trust::LogTrust,
@@ -41,7 +42,7 @@ pub fn audit(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Audit, DiskError> {
     // Before any checkpoint: a running log may be ahead of this head, and never behind it.
-    let head = trust.head(&paths.head);
+    let head = trust.head(HeadOf::Written, &paths.head);
     let source = FolderSource::new(&paths.log);
     let origin = match &head {
         Ok(Some(head)) => head.origin.clone(),
@@ -65,7 +66,9 @@ pub fn audit(
     }
     match head {
         Ok(Some(head)) => {
-            check_head(&head, "head.json", &source, &mut current);
+            // A retention that cannot be read is a problem already.
+            let minimum = Retention::read(&Posix, paths).map_or(0, |retention| retention.minimum_index);
+            check_head(&head, "head.json", &source, minimum, &mut current);
             check_signer(&head, trust, &mut current);
             check_count(&head, formers.len(), &mut current);
         }
@@ -157,8 +160,10 @@ impl Auditor<'_> {
         }
         let (mut found, before) = self.verdict(&former.source, &verifiers, since, former.minimum_index)?;
         let file = format!("origins/{}.head.json", former.folder());
-        match self.trust.head(&former.head) {
-            Ok(Some(head)) => check_head(&head, &file, &former.source, &mut found),
+        match self.trust.head(HeadOf::LeftBehind, &former.head) {
+            Ok(Some(head)) => {
+                check_head(&head, &file, &former.source, former.minimum_index, &mut found);
+            }
             // Nothing could be confirmed when it was left behind.
             Ok(None) if named.is_some() && named_head.is_none() => {}
             Ok(None) => found.add(file, "is missing"),
@@ -179,13 +184,13 @@ impl Auditor<'_> {
     ) -> Result<Verdict, DiskError> {
         let listing = source.listing()?;
         let mut found = verify_log(source, Some(&listing), verifiers, since, minimum, self.progress);
-        if found.root.is_empty() {
+        let Some(tree) = TreeHead::from_text(found.size, &found.root) else {
             return Ok((found, None));
-        }
+        };
         let entries = LogEntries::new(
             found.origin.clone(),
-            source.clone(),
             minimum,
+            Bundles::new(source.clone(), tree, MadeTiles::new()),
             found.size,
             Vec::new(),
         );
@@ -213,14 +218,17 @@ impl Auditor<'_> {
             found.add(file, "has the name of the log now written");
             return;
         };
-        let Some(TreeHead { size, root }) = before.head else {
+        let Some(head) = before.head else {
             return;
         };
+        let size = head.size;
         if former.size > size {
             let reason = format!("has {} entries where {size} were left behind", former.size);
             found.add(&file, reason);
         }
-        if size > 0 && root_at(&former.source, size).ok() != Some(root) {
+        // The entries under its checkpoint are verified with it.
+        let verified = former.size.max(former.minimum_index);
+        if size > 0 && grown(&former.source, verified, &head).is_none() {
             found.add(
                 file,
                 format!("is not the log of {size} entries that was left behind"),
@@ -229,8 +237,9 @@ impl Auditor<'_> {
     }
 }
 
-/// The log must be at or beyond what was signed when `head` was written, and contain the tree that it names.
-fn check_head(head: &Head, file: &str, source: &FolderSource, found: &mut Verification) {
+/// The log must be at or beyond what was signed when `head` was written, and contain the tree that it names, with the
+/// entries that no checkpoint covers yet.
+fn check_head(head: &Head, file: &str, source: &FolderSource, minimum: u64, found: &mut Verification) {
     let signed = head.published.map_or(0, |published| published.size);
     if found.size < signed && !found.root.is_empty() {
         let reason = format!(
@@ -239,9 +248,9 @@ fn check_head(head: &Head, file: &str, source: &FolderSource, found: &mut Verifi
         );
         found.add("checkpoint", reason);
     }
-    let TreeHead { size, root } = head.current;
-    if size > 0 && root_at(source, size).ok() != Some(root) {
-        let reason = format!("names a tree of {size} entries, which the tiles do not give");
+    let size = head.current.size;
+    if size > 0 && grown(source, found.size.max(minimum), &head.current).is_none() {
+        let reason = format!("names a tree of {size} entries, which the tiles and entries do not give");
         found.add(file, reason);
     }
 }

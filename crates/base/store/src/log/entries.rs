@@ -1,4 +1,7 @@
 //! The entries of one log as of a moment: those in its bundles, then those that were durable and not integrated yet.
+//!
+//! Each one is proven: the tree has it, or the journal key sealed it. Of a log that was left behind what the files say
+//! counts, so that nothing that was spent is forgotten.
 
 use bytes::Bytes;
 use stockade_crypto::JournalKey;
@@ -7,7 +10,8 @@ use stockade_evidence::{FULL_WIDTH, TilePath, parse_path};
 use super::{
     error::{LogOpenError, ReadError},
     former::FormerOrigin,
-    head::Head,
+    head::{Head, HeadOf},
+    proven::Bundles,
     replay::replay,
     source::FolderSource,
 };
@@ -17,24 +21,32 @@ use crate::disk::Posix;
 #[derive(Debug)]
 pub struct LogEntries {
     origin: String,
-    source: FolderSource,
     minimum: u64,
+    bundles: Bundled,
     integrated: u64,
     pending: Vec<Bytes>,
 }
 
+/// The entries in bundles.
+#[derive(Debug)]
+enum Bundled {
+    Proven(Bundles),
+    AsTheyAre(FolderSource),
+}
+
 impl LogEntries {
+    /// The first `integrated` entries are in `bundles`.
     pub(crate) const fn new(
         origin: String,
-        source: FolderSource,
         minimum: u64,
+        bundles: Bundles,
         integrated: u64,
         pending: Vec<Bytes>,
     ) -> Self {
         Self {
             origin,
-            source,
             minimum,
+            bundles: Bundled::Proven(bundles),
             integrated,
             pending,
         }
@@ -44,19 +56,18 @@ impl LogEntries {
     /// checkpoint, or with its tiles.
     pub(crate) fn of_former(former: &FormerOrigin, key: &JournalKey) -> Self {
         let (mut integrated, mut pending) = (former.size, Vec::new());
-        if let Ok(Some(head)) = Head::read_sealed(&Posix, &former.head, key) {
+        if let Ok(Some(head)) = Head::read_sealed(&Posix, &former.head, HeadOf::LeftBehind, key) {
             integrated = head.current.size;
             let replayed = replay(&Posix, &former.journal, &head.origin, key, integrated);
             pending = replayed.map_or_else(|error| lost(&error), |replayed| replayed.leaves);
         }
-        let origin = former.origin.clone();
-        Self::new(
-            origin,
-            former.source.clone(),
-            former.minimum_index,
+        Self {
+            origin: former.origin.clone(),
+            minimum: former.minimum_index,
+            bundles: Bundled::AsTheyAre(former.source.clone()),
             integrated,
             pending,
-        )
+        }
     }
 
     /// The log's name in its checkpoints.
@@ -78,7 +89,11 @@ impl LogEntries {
     /// The first entry in a bundle that is there, after the one of `from`, which is not.
     pub(crate) fn after_gap(&self, from: u64) -> u64 {
         let width = u64::from(FULL_WIDTH);
-        let listing = self.source.listing().unwrap_or_default();
+        let source = match &self.bundles {
+            Bundled::Proven(bundles) => bundles.source(),
+            Bundled::AsTheyAre(source) => source,
+        };
+        let listing = source.listing().unwrap_or_default();
         let bundles = listing.iter().filter_map(|path| match parse_path(path)? {
             TilePath::Entries { index, .. } => Some(index.saturating_mul(width)),
             TilePath::Hashes { .. } => None,
@@ -96,10 +111,14 @@ impl LogEntries {
             return Err(ReadError::Pruned { index: from, minimum });
         }
         let mut wanted = true;
-        self.source.entries(from, self.integrated, &mut |index, entry| {
+        let look = &mut |index, entry: &[u8]| {
             wanted = each(index, entry);
             wanted
-        })?;
+        };
+        match &self.bundles {
+            Bundled::Proven(bundles) => bundles.entries(from, self.integrated, look)?,
+            Bundled::AsTheyAre(source) => source.entries(from, self.integrated, look)?,
+        }
         for (index, entry) in (self.integrated..)
             .zip(&self.pending)
             .filter(|(index, _)| *index >= from)

@@ -2,7 +2,8 @@
 //!
 //! It is the high-water mark. It is durable before a checkpoint of its size is signed, so no size is ever signed with
 //! two roots, and a `log/` put back to an older state is noticed. A seal under the journal key says that this folder's
-//! keeper wrote it: whoever else writes it cannot have another history signed.
+//! keeper wrote it: whoever else writes it cannot have another history signed. The head of a log that was left behind is
+//! sealed as such, so that it cannot be put back as that of the log now written.
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,12 @@ pub struct TreeHead {
 }
 
 impl TreeHead {
+    /// The head of `size` entries with a root as checkpoints write it.
+    pub(crate) fn from_text(size: u64, root: &str) -> Option<Self> {
+        let root = BASE64_STANDARD.decode(root).ok()?.try_into().ok()?;
+        Some(Self { size, root })
+    }
+
     /// The root as checkpoints write it.
     pub(crate) fn root_text(&self) -> String {
         BASE64_STANDARD.encode(self.root)
@@ -53,8 +60,23 @@ pub struct Head {
 }
 
 const VERSION: u32 = 1;
-/// What is sealed begins with this, so that the seal means nothing elsewhere.
-const SEALED_PREFIX: &[u8] = b"stockade log head 1\n";
+/// Whose head a seal is for. What is sealed begins with its name, so that the seal means nothing elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum HeadOf {
+    /// The log that is written.
+    Written,
+    /// One that was left behind.
+    LeftBehind,
+}
+
+impl HeadOf {
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Written => b"stockade log head 1\n",
+            Self::LeftBehind => b"stockade former log head 1\n",
+        }
+    }
+}
 
 /// The file: the head, and HMAC-SHA-256 over its JSON under the journal key.
 #[derive(Deserialize, Serialize)]
@@ -85,16 +107,17 @@ impl Head {
         Ok(HeadFile::read(disk, path)?.map(|file| file.head))
     }
 
-    /// Reads the head, which whoever has `key` must have written; `None` if there is none.
+    /// Reads the head, which whoever has `key` must have sealed as that; `None` if there is none.
     pub(crate) fn read_sealed(
         disk: &dyn Disk,
         path: &Path,
+        of: HeadOf,
         key: &JournalKey,
     ) -> Result<Option<Self>, LogOpenError> {
         let Some(file) = HeadFile::read(disk, path)? else {
             return Ok(None);
         };
-        if !constant_time_eq(file.head.seal(key).as_bytes(), file.seal.as_bytes()) {
+        if !constant_time_eq(file.head.seal(of, key).as_bytes(), file.seal.as_bytes()) {
             let reason = "its seal is not by this folder's journal key";
             return Err(LogOpenError::tampered(path, reason));
         }
@@ -106,9 +129,9 @@ impl Head {
         [Some(self.current), self.published].into_iter().flatten()
     }
 
-    fn seal(&self, key: &JournalKey) -> String {
+    fn seal(&self, of: HeadOf, key: &JournalKey) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
-        BASE64_STANDARD.encode(key.mac(&[SEALED_PREFIX, &json].concat()))
+        BASE64_STANDARD.encode(key.mac(&[of.prefix(), &json].concat()))
     }
 
     /// Puts this head in place of the old one, durably.
@@ -119,14 +142,14 @@ impl Head {
             file: SyncPoint::HeadFile,
             dir: SyncPoint::HeadDir,
         };
-        replacement.write(disk, &self.to_json(key))
+        replacement.write(disk, &self.to_json(HeadOf::Written, key))
     }
 
     /// The file's bytes.
-    pub(crate) fn to_json(&self, key: &JournalKey) -> Vec<u8> {
+    pub(crate) fn to_json(&self, of: HeadOf, key: &JournalKey) -> Vec<u8> {
         let file = HeadFile {
             head: self.clone(),
-            seal: self.seal(key),
+            seal: self.seal(of, key),
         };
         let mut json = serde_json::to_vec(&file).unwrap_or_default();
         json.push(b'\n');
@@ -205,18 +228,25 @@ mod tests {
         head.write(&Posix, &path, &key(1)).unwrap();
         assert_eq!(Head::read(&Posix, &path).unwrap().as_ref(), Some(&head));
         assert_eq!(
-            Head::read_sealed(&Posix, &path, &key(1)).unwrap().as_ref(),
+            Head::read_sealed(&Posix, &path, HeadOf::Written, &key(1))
+                .unwrap()
+                .as_ref(),
             Some(&head)
         );
         assert!(
-            Head::read_sealed(&Posix, &path, &key(2))
+            Head::read_sealed(&Posix, &path, HeadOf::LeftBehind, &key(1))
+                .unwrap_err()
+                .is_integrity_broken()
+        );
+        assert!(
+            Head::read_sealed(&Posix, &path, HeadOf::Written, &key(2))
                 .unwrap_err()
                 .is_integrity_broken()
         );
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"size\":9", "\"size\":8", 1)).unwrap();
         assert!(
-            Head::read_sealed(&Posix, &path, &key(1))
+            Head::read_sealed(&Posix, &path, HeadOf::Written, &key(1))
                 .unwrap_err()
                 .is_integrity_broken()
         );

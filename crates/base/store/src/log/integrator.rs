@@ -127,7 +127,7 @@ impl Integrator {
                 progress.is_awaited() || self.signed_with_old_keys || progress.pending.len() >= MAX_STEP;
             let asked = asked && progress.integration_error.is_none();
             if owed && (due || asked || progress.journal_closed) {
-                let done = self.tree.size().saturating_sub(progress.integrated);
+                let done = self.tree.size().saturating_sub(progress.integrated.size);
                 let leaves = progress
                     .pending
                     .iter()
@@ -215,7 +215,8 @@ impl Integrator {
 
     /// After the checkpoint: the anchor, the answers, and what is not needed any more.
     pub(crate) fn settle(&mut self, shared: &Shared) -> Result<(), Failure> {
-        let size = self.tree.size();
+        let head = self.tree.head();
+        let size = head.size;
         let anchored = self
             .anchor
             .as_ref()
@@ -229,11 +230,11 @@ impl Integrator {
                 progress.anchor_error = Some(error.to_string());
             }
         }
-        let integrated = usize::try_from(size - progress.integrated).unwrap_or(usize::MAX);
+        let integrated = usize::try_from(size - progress.integrated.size).unwrap_or(usize::MAX);
         let count = integrated.min(progress.pending.len());
         let bytes: usize = progress.pending.drain(..count).map(|leaf| leaf.len()).sum();
         progress.pending_bytes = progress.pending_bytes.saturating_sub(bytes);
-        progress.integrated = size;
+        progress.integrated = head;
         progress.last_integration = Instant::now();
         progress.integration_error = None;
         let answers = take_waiters(&mut progress, size);

@@ -1,24 +1,24 @@
 //! What is left of a log that no writer opens, and how much of it is proven.
 //!
-//! A head counts with its seal, a checkpoint with its signatures. An entry counts where it hashes to a tree that one of
-//! them names, or where the journal key sealed it. Nothing is changed here.
+//! A head counts with its seal, a checkpoint with signatures by the keys that sign now. An entry counts where it hashes to
+//! a tree that one of them names, or where the journal key sealed it. Nothing is changed here.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use stockade_crypto::JournalKey;
-use stockade_evidence::{
-    LogVerifier, TileWriter, inclusion_proof, leaf_hash, open_checkpoint, verify_inclusion,
-};
+use stockade_evidence::{LogVerifier, empty_root, open_checkpoint};
 
 use super::{
-    FolderSource, LogEntries, LogPaths, LogTrust,
+    Anchor, FolderSource, LogEntries, LogPaths, LogTrust,
     error::LogOpenError,
     files::MAX_STATE_FILE,
-    former::{Predecessor, head_file, journal_folder, names},
-    head::{Head, TreeHead},
+    former::{Predecessor, head_file, journal_folder, names, pruning},
+    head::{Head, HeadOf, TreeHead},
+    proven::{Bundles, MadeTiles, grown},
     prune::Retention,
     replay::replay,
+    trust::made_now,
 };
 use crate::disk::{Disk as _, DiskError, Posix};
 
@@ -59,6 +59,8 @@ pub struct Left {
     pub former: FormerLog,
     /// How many logs of the folder were left behind before it.
     pub(crate) generation: u64,
+    /// Its files.
+    source: FolderSource,
     /// The entries that are proven, by keys of the keyring.
     pub(crate) entries: LogEntries,
     is_whole: bool,
@@ -69,7 +71,10 @@ impl Left {
     pub fn survey(paths: &LogPaths, trust: &LogTrust, key: &JournalKey) -> Result<Self, LogOpenError> {
         let before = names(&paths.origins)?;
         let moved = is_empty(&paths.log)?;
-        let sealed = match Head::read_sealed(&Posix, &paths.head, key).ok().flatten() {
+        let written = Head::read_sealed(&Posix, &paths.head, HeadOf::Written, key);
+        let written = written.ok().flatten();
+        let is_newest = written.is_some();
+        let sealed = match written {
             None if moved => newest_sealed(paths, before.iter(), key),
             found => found,
         };
@@ -79,47 +84,62 @@ impl Left {
             Some(_) | None => None,
         };
         let source = FolderSource::new(at.clone().unwrap_or_else(|| paths.log.clone()));
-        let signed = signed(&source, trust);
+        // One of another log proves nothing of this one, whoever signed it.
+        let signed = signed(&source, trust)
+            .filter(|signed| sealed.as_ref().is_none_or(|head| head.origin == signed.origin));
         let generation = match &sealed {
             Some(head) => head.generation,
             None => u64::try_from(before.len()).unwrap_or(u64::MAX),
         };
         let minimum = minimum_index(paths, at.as_deref());
-        let proof = Proof {
-            source: &source,
-            minimum,
-        };
         let head = match (&sealed, &signed) {
             (Some(head), _) => Some(head.clone()),
             // Keys that nothing confirms may name only what is there.
-            (None, Some(signed)) if signed.confirmed || proof.grows(&signed.head) => Some(Head {
-                current: signed.head,
-                ..Head::first(&signed.origin, generation)
-            }),
+            (None, Some(signed)) if signed.confirmed || grown(&source, minimum, &signed.head).is_some() => {
+                Some(Head {
+                    current: signed.head,
+                    ..Head::first(&signed.origin, generation)
+                })
+            }
             (None, Some(_) | None) => None,
         };
         let kept_at = match (at, &head) {
             (Some(folder), _) => folder,
-            (None, Some(head)) => free(paths, &file_name(&head.origin), Some(&head.to_json(key)))?,
+            (None, Some(head)) => {
+                let present = head.to_json(HeadOf::LeftBehind, key);
+                free(paths, &file_name(&head.origin), Some(&present))?
+            }
             (None, None) => free(paths, UNKNOWN, None)?,
         };
-        let heads = sealed.iter().flat_map(Head::heads);
         let signed = signed.filter(|signed| signed.confirmed).map(|signed| signed.head);
-        let integrated = proof.end(heads.chain(signed));
+        let heads: Vec<TreeHead> = sealed.iter().flat_map(Head::heads).chain(signed).collect();
+        let (bundles, integrated) = proven(&source, minimum, &heads);
         let former = FormerLog { head, kept_at };
         let origin = former.head.as_ref().map_or("", |head| &head.origin).to_owned();
         let pending = pending(paths, former.name(), &origin, key, integrated);
-        let entries = LogEntries::new(origin, source, minimum, integrated, pending);
-        let is_whole = sealed.is_some_and(|head| entries.end() >= head.current.size);
+        let entries = LogEntries::new(origin, minimum, bundles, integrated, pending);
+        let is_whole =
+            is_newest && heads.iter().all(|head| head.size <= entries.end()) && is_pruning_recorded(&entries);
         Ok(Self {
             is_whole,
             former,
             generation,
+            source,
             entries,
         })
     }
 
-    /// Whether a sealed head says that no entry is missing.
+    /// Whether all that was anchored is in it.
+    pub(crate) fn has_what_was_anchored(&self, anchor: &Anchor, trust: &LogTrust) -> bool {
+        let Some(head) = &self.former.head else {
+            return false;
+        };
+        let verifiers = trust.verifiers(&head.origin);
+        let compared = anchor.compare(&Posix, &self.source, &head.origin, &head.current, &verifiers);
+        compared.is_ok()
+    }
+
+    /// Whether the sealed head of the log now written says that no entry is missing.
     pub(crate) const fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -129,77 +149,58 @@ impl Left {
 struct Signed {
     origin: String,
     head: TreeHead,
-    /// Whether the keyring holds the keys. Those of before a rebuilt keyring lie in a plain file.
+    /// Whether the keys sign now. Others were rotated out, or are of before the keyring was rebuilt.
     confirmed: bool,
 }
 
 fn signed(source: &FolderSource, trust: &LogTrust) -> Option<Signed> {
     let text = source.checkpoint().ok().flatten()?;
     let origin = text.lines().next().unwrap_or_default().to_owned();
+    let known = trust.verifiers(&origin);
     let open = |verifiers: &[LogVerifier]| open_checkpoint(&text, verifiers).ok();
-    let (opened, confirmed) = match open(&trust.verifiers(&origin)) {
-        Some(opened) => (Some(opened), true),
-        None => (open(&trust.verifiers_before_rebuild(&origin)), false),
+    let opened = open(&known).or_else(|| open(&trust.verifiers_before_rebuild(&origin)))?;
+    let confirmed = made_now(&known, &opened);
+    let head = TreeHead {
+        size: opened.checkpoint.size,
+        root: opened.checkpoint.root,
     };
-    opened.map(|opened| Signed {
+    Some(Signed {
         origin,
-        head: TreeHead {
-            size: opened.checkpoint.size,
-            root: opened.checkpoint.root,
-        },
+        head,
         confirmed,
     })
 }
 
-/// What entries are held against.
-struct Proof<'a> {
-    source: &'a FolderSource,
-    minimum: u64,
+/// The bundles that one of `heads` proves, and how many entries are proven.
+fn proven(source: &FolderSource, minimum: u64, heads: &[TreeHead]) -> (Bundles, u64) {
+    let nothing = TreeHead {
+        size: minimum,
+        root: empty_root(),
+    };
+    let mut best = (Bundles::new(source.clone(), nothing, MadeTiles::new()), minimum);
+    for head in heads {
+        if head.size <= best.1 {
+            continue;
+        }
+        let made = grown(source, minimum, head).unwrap_or_default();
+        let bundles = Bundles::new(source.clone(), *head, made);
+        let mut end = minimum;
+        // What cannot be read ends it too: the log is damaged further on.
+        let _ = bundles.entries(minimum, head.size, &mut |index, _| {
+            end = index.saturating_add(1);
+            true
+        });
+        if end > best.1 {
+            best = (bundles, end);
+        }
+    }
+    best
 }
 
-impl Proof<'_> {
-    /// The end of the entries that one of `heads` proves.
-    fn end(&self, heads: impl Iterator<Item = TreeHead>) -> u64 {
-        let mut heads: Vec<TreeHead> = heads.filter(|head| head.size >= self.minimum).collect();
-        heads.sort_by_key(|head| std::cmp::Reverse(head.size));
-        heads.iter().fold(self.minimum, |end, head| {
-            if head.size <= end {
-                end
-            } else if self.grows(head) {
-                head.size
-            } else {
-                end.max(self.proven_below(head))
-            }
-        })
-    }
-
-    /// Whether the tree grown from the entries is the one that `head` names.
-    fn grows(&self, head: &TreeHead) -> bool {
-        let Ok(mut tiles) = TileWriter::from_source(self.minimum.min(head.size), self.source) else {
-            return false;
-        };
-        let grow = &mut |_, leaf: &[u8]| {
-            tiles.append(leaf_hash(leaf));
-            true
-        };
-        self.source.entries(self.minimum, head.size, grow).is_ok() && tiles.root() == head.root
-    }
-
-    /// The end of the first entries that have a proof, one by one: the log is damaged further on.
-    fn proven_below(&self, head: &TreeHead) -> u64 {
-        let mut end = self.minimum;
-        // What cannot be read ends it too.
-        let _ = self.source.entries(self.minimum, head.size, &mut |index, leaf| {
-            let proven = inclusion_proof(self.source, index, head.size).is_ok_and(|path| {
-                verify_inclusion(&leaf_hash(leaf), index, head.size, &path, &head.root).is_ok()
-            });
-            if proven {
-                end = index.saturating_add(1);
-            }
-            proven
-        });
-        end
-    }
+/// Entries may be missing only where a record of the log says that they were pruned.
+fn is_pruning_recorded(entries: &LogEntries) -> bool {
+    let minimum = entries.minimum();
+    minimum == 0 || matches!(pruning(entries, minimum), Ok(Some(_)))
 }
 
 /// The sealed entries that follow, in the journal or where an interrupted recovery moved it.
@@ -218,7 +219,7 @@ fn newest_sealed<'a>(
     names: impl Iterator<Item = &'a String>,
     key: &JournalKey,
 ) -> Option<Head> {
-    let head = |name| Head::read_sealed(&Posix, &head_file(&paths.origins, name), key);
+    let head = |name| Head::read_sealed(&Posix, &head_file(&paths.origins, name), HeadOf::LeftBehind, key);
     names
         .filter_map(|name: &String| head(name).ok().flatten())
         .max_by_key(|head| head.generation)

@@ -13,7 +13,7 @@ use super::{
     budget::{Budget, folder_bytes},
     error::{AppendError, LogOpenError},
     files::{MAX_STATE_FILE, parent},
-    head::{Head, TreeHead},
+    head::{Head, HeadOf, TreeHead},
     integrator::Integrator,
     journal::{Journal, Segments, parse_segment_name},
     replay::{MAX_SEGMENT, replay},
@@ -84,7 +84,10 @@ pub(crate) fn prepare(
     let segments = Arc::new(segments);
     let segment = segments.create().map_err(AppendError::from)?;
     let mut journal = Journal::new(Arc::clone(disk), segments, segment, 0);
-    let unlimited = Shared::new(Progress::at(0, None), Budget::new(None, 0));
+    let unlimited = Shared::new(
+        Progress::at(Head::first(origin, generation).current, None),
+        Budget::new(None, 0),
+    );
     journal
         .commit(&[Bytes::from(first)], &unlimited)
         .map_err(AppendError::from)?;
@@ -120,7 +123,8 @@ impl Opening<'_> {
     /// Checks everything against everything, replays the journal and integrates what it held.
     pub(crate) fn open(self) -> Result<Opened, LogOpenError> {
         let disk = &self.disk;
-        let Some(head) = Head::read_sealed(&**disk, &self.paths.head, &self.keys.journal)? else {
+        let Some(head) = Head::read_sealed(&**disk, &self.paths.head, HeadOf::Written, &self.keys.journal)?
+        else {
             let file = &self.paths.head;
             return Err(match disk.len(&self.paths.log.join(CHECKPOINT))? {
                 None => LogOpenError::Absent {
@@ -152,7 +156,7 @@ impl Opening<'_> {
             ));
         }
         let budget = Budget::new(self.config.disk_budget_bytes, 0);
-        let mut progress = Progress::at(head.current.size, anchored);
+        let mut progress = Progress::at(head.current, anchored);
         progress.durable = head.current.size + replayed.leaves.len() as u64;
         let end = progress.durable;
         progress.retired = replayed

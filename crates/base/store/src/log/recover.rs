@@ -13,6 +13,7 @@ use super::{
     error::LogOpenError,
     files::{MAX_STATE_FILE, Replacement},
     former::{head_file, journal_folder},
+    head::HeadOf,
     left::Left,
     open::{check_first, check_layout, prepare},
     prune::Retention,
@@ -78,7 +79,7 @@ pub fn recover(
 fn keep(disk: &dyn Disk, paths: &LogPaths, left: &Left, key: &JournalKey) -> Result<(), LogOpenError> {
     let name = left.former.name();
     disk.make_dir(&paths.origins)?;
-    let confirmed = left.former.head.as_ref().map(|head| head.to_json(key));
+    let confirmed = |of| left.former.head.as_ref().map(|head| head.to_json(of, key));
     let beside = head_file(&paths.origins, name);
     let put = |path: &Path, bytes: &[u8]| {
         let replacement = Replacement {
@@ -89,12 +90,12 @@ fn keep(disk: &dyn Disk, paths: &LogPaths, left: &Left, key: &JournalKey) -> Res
         };
         replacement.write(disk, bytes)
     };
-    if let Some(head) = &confirmed {
-        put(&beside, head)?;
+    if let Some(head) = confirmed(HeadOf::LeftBehind) {
+        put(&beside, &head)?;
     }
     // A head that is not confirmed is kept too, under a name that nobody reads.
     let found = disk.read(&paths.head, MAX_STATE_FILE)?;
-    if let Some(found) = found.filter(|found| Some(found) != confirmed.as_ref()) {
+    if let Some(found) = found.filter(|found| Some(found) != confirmed(HeadOf::Written).as_ref()) {
         put(&beside.with_extension("json.found"), &found)?;
     }
     let retention = Retention::path(paths);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use stockade_crypto::LogKeys;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{budget::Budget, error::AppendError, journal::OpenSegment};
+use super::{budget::Budget, error::AppendError, head::TreeHead, journal::OpenSegment};
 use crate::disk::DiskError;
 
 /// Entries that may wait for the journal.
@@ -79,7 +79,7 @@ pub(crate) struct Retired {
 // INVARIANT: `pending` holds the entries from `integrated` to `durable`.
 pub(crate) struct Progress {
     pub(crate) durable: u64,
-    pub(crate) integrated: u64,
+    pub(crate) integrated: TreeHead,
     pub(crate) pending: VecDeque<Bytes>,
     pub(crate) pending_bytes: usize,
     pub(crate) waiters: Vec<(u64, Answer<()>)>,
@@ -95,11 +95,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A log whose `size` entries are all under a checkpoint.
-    pub(crate) fn at(size: u64, anchored: Option<u64>) -> Self {
+    /// A log whose entries are all under a checkpoint.
+    pub(crate) fn at(head: TreeHead, anchored: Option<u64>) -> Self {
         Self {
-            durable: size,
-            integrated: size,
+            durable: head.size,
+            integrated: head,
             pending: VecDeque::new(),
             pending_bytes: 0,
             waiters: Vec::new(),

@@ -96,32 +96,38 @@ impl FolderSource {
         each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
         let width = u64::from(FULL_WIDTH);
-        let mut next = from;
-        while next < size {
-            let (bundle, offset) = (next / width, next % width);
-            let present = (size - bundle * width).min(width);
-            let path = entries_path(bundle, u16::try_from(present).unwrap_or(FULL_WIDTH));
-            let bytes = self
-                .read(&path)?
-                .ok_or_else(|| ReadError::Missing { path: path.clone() })?;
-            let entries = decode_entries(&bytes).map_err(|cause| damaged(&path, cause))?;
-            if entries.len() as u64 != present {
-                return Err(damaged(
-                    &path,
-                    format!("it has {} entries, not {present}", entries.len()),
-                ));
-            }
-            for entry in entries
-                .into_iter()
-                .skip(usize::try_from(offset).unwrap_or(usize::MAX))
-            {
-                if !each(next, entry) {
-                    return Ok(());
+        let (mut next, mut wanted) = (from, true);
+        while wanted && next < size {
+            let skipped = usize::try_from(next % width).unwrap_or(usize::MAX);
+            self.bundle(next / width, size, |_, entries| {
+                for entry in entries.iter().skip(skipped) {
+                    wanted = wanted && each(next, entry);
+                    next += 1;
                 }
-                next += 1;
-            }
+            })?;
         }
         Ok(())
+    }
+
+    /// Gives `look` the path and the entries of the bundle with this index in a log of `size` entries.
+    pub(crate) fn bundle<T>(
+        &self,
+        index: u64,
+        size: u64,
+        look: impl FnOnce(&str, &[&[u8]]) -> T,
+    ) -> Result<T, ReadError> {
+        let width = u64::from(FULL_WIDTH);
+        let present = size.saturating_sub(index.saturating_mul(width)).min(width);
+        let path = entries_path(index, u16::try_from(present).unwrap_or(FULL_WIDTH));
+        let bytes = self
+            .read(&path)?
+            .ok_or_else(|| ReadError::Missing { path: path.clone() })?;
+        let entries = decode_entries(&bytes).map_err(|cause| damaged(&path, cause))?;
+        if entries.len() as u64 != present {
+            let reason = format!("it has {} entries, not {present}", entries.len());
+            return Err(damaged(&path, reason));
+        }
+        Ok(look(&path, &entries))
     }
 
     /// Checks that each entry of a bundle hashes to its leaf in the tile beside it, and returns them.

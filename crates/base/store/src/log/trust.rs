@@ -14,7 +14,7 @@ use stockade_evidence::{BadVerifierKeys, LogVerifier, OpenedCheckpoint, open_che
 use super::{
     LogPaths,
     error::{LogOpenError, ReadError},
-    head::{Head, TreeHead},
+    head::{Head, HeadOf, TreeHead},
     source::FolderSource,
 };
 use crate::{
@@ -125,7 +125,7 @@ impl LogTrust {
     /// and nothing was signed since.
     pub fn open_checkpoint(&self, paths: &LogPaths) -> Result<Option<OpenedCheckpoint>, ReadError> {
         // Before the checkpoint: a running log may be ahead of this head, and never behind it.
-        let head = self.head(&paths.head);
+        let head = self.head(HeadOf::Written, &paths.head);
         let Some(text) = FolderSource::new(&paths.log).checkpoint()? else {
             return Ok(None);
         };
@@ -145,9 +145,9 @@ impl LogTrust {
     }
 
     /// The head in `file`; with the keyring, only one that its journal key sealed.
-    pub(crate) fn head(&self, file: &Path) -> Result<Option<Head>, LogOpenError> {
+    pub(crate) fn head(&self, of: HeadOf, file: &Path) -> Result<Option<Head>, LogOpenError> {
         match &self.journal {
-            Some(key) => Head::read_sealed(&Posix, file, key),
+            Some(key) => Head::read_sealed(&Posix, file, of, key),
             None => Head::read(&Posix, file),
         }
     }
@@ -211,7 +211,8 @@ pub(crate) fn keys_before_rebuild(file: &Path) -> PathBuf {
     file.with_extension("vkey.before-rebuild")
 }
 
-fn made_now(verifiers: &[LogVerifier], opened: &OpenedCheckpoint) -> bool {
+/// Whether the first of `verifiers` made a signature: the others were rotated out.
+pub(super) fn made_now(verifiers: &[LogVerifier], opened: &OpenedCheckpoint) -> bool {
     verifiers
         .first()
         .is_some_and(|present| present.made(&opened.signatures))

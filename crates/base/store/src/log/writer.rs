@@ -19,6 +19,7 @@ use super::{
     error::{AppendError, LogOpenError, ReadError},
     head::Head,
     open::{Opened, Opening, check_layout, prepare},
+    proven::{Bundles, MadeTiles},
     prune::{PruneError, Retention, prune},
     shared::{Queued, Shared, When},
     source::FolderSource,
@@ -232,7 +233,7 @@ impl LogWriter {
     pub fn integrated(&self, size: u64) -> oneshot::Receiver<Result<(), AppendError>> {
         let (answer, receiver) = oneshot::channel();
         let mut progress = self.inner.shared.progress();
-        if progress.integrated >= size {
+        if progress.integrated.size >= size {
             let _ = answer.send(Ok(()));
         } else if let Some(reason) = progress.stopped.clone() {
             let _ = answer.send(Err(AppendError::Stopped { reason }));
@@ -258,7 +259,7 @@ impl LogWriter {
 
     /// Entries under a signed checkpoint.
     pub fn integrated_size(&self) -> u64 {
-        self.inner.shared.progress().integrated
+        self.inner.shared.progress().integrated.size
     }
 
     /// Every entry that is durable now, integrated or not.
@@ -268,11 +269,12 @@ impl LogWriter {
         let (integrated, pending) = (progress.integrated, progress.pending.iter().cloned().collect());
         drop(progress);
         let source = FolderSource::new(&self.inner.paths.log);
+        let bundles = Bundles::new(source, integrated, MadeTiles::new());
         Ok(LogEntries::new(
             self.origin(),
-            source,
             minimum,
-            integrated,
+            bundles,
+            integrated.size,
             pending,
         ))
     }
@@ -290,7 +292,7 @@ impl LogWriter {
             origin: self.inner.origin.clone(),
             stopped: progress.stopped.clone(),
             durable_size: progress.durable,
-            integrated_size: progress.integrated,
+            integrated_size: progress.integrated.size,
             last_integration: progress.last_integration.elapsed(),
             integration_error: progress.integration_error.as_ref().map(ToString::to_string),
             disk_used: budget.used(),

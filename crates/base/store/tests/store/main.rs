@@ -1,6 +1,8 @@
 //! The store from outside: its suites over every backend, and the keeper's promises.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod backups;
 #[cfg(test)]
 mod folder;

@@ -137,7 +137,7 @@ async fn rows_behind_the_log_are_brought_to_its_end() {
     set(&keeper, "a", json!("revoked")).await;
     keeper.close().await.unwrap();
     put_back(&kept, &folder.dir.records_db());
-    std::fs::remove_file(folder.dir.head()).unwrap();
+    std::fs::write(folder.dir.log().join("checkpoint"), "cut\n").unwrap();
     let report = recover(&folder, UnconfirmedRows::Refuse).await.unwrap();
     assert_eq!((report.rows, report.rows_accepted), (3, 0));
     let keeper = folder.open().await;
@@ -205,11 +205,14 @@ async fn a_forged_head_says_nothing() {
         .replacen(&format!("\"size\":{size}"), "\"size\":77", 1);
     assert_ne!(text, forged);
     std::fs::write(folder.dir.head(), forged).unwrap();
-    let report = recover(&folder, UnconfirmedRows::Refuse).await.unwrap();
+    let refused = recover(&folder, UnconfirmedRows::Refuse).await.unwrap_err();
+    assert!(matches!(refused, OpenError::NothingWhole), "{refused}");
+    let report = recover(&folder, UnconfirmedRows::Accept).await.unwrap();
     let head = report.former.head.unwrap();
     assert_eq!((head.generation, head.current.size), (0, size));
     let first = first_record(&folder).await;
     assert_eq!(first.details.get("former_size"), Some(&json!(size)));
+    assert_eq!(first.details.get("rows_proven_newest"), Some(&json!(false)));
     assert_eq!(problems(&folder), [""; 0]);
 }
 
@@ -223,7 +226,8 @@ async fn a_log_without_its_head_is_left_behind_under_its_name() {
     let origin = audited(&folder).current.origin;
     for generation in 1..=2 {
         std::fs::remove_file(folder.dir.head()).unwrap();
-        let report = recover(&folder, UnconfirmedRows::Refuse).await.unwrap();
+        let report = recover(&folder, UnconfirmedRows::Accept).await.unwrap();
+        assert_eq!(report.rows_accepted, 0);
         assert_eq!(report.former.head.unwrap().generation, generation - 1);
         assert_eq!(problems(&folder), [""; 0]);
         assert_eq!(u64::try_from(audited(&folder).others.len()).unwrap(), generation);
