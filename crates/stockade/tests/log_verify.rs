@@ -199,7 +199,13 @@ mod tests {
             .find(|path| path.extension().is_some_and(|extension| extension == "key"))
             .unwrap();
         fs::remove_file(&root).unwrap();
-        assert_eq!(json(&house.dir, &["log", "key"]), key);
+        let refused = run(&house.dir, &["log", "key"]);
+        assert_eq!(
+            (refused.status.code(), refused.stdout.as_slice()),
+            (Some(4), &[][..])
+        );
+        house.says(&["log", "key"], 4, "nothing here confirms the keys in `log.vkey`");
+        assert_eq!(json(&house.dir, &["log", "key", "--unconfirmed"]), key);
         // Whoever can write the folder can write `log.vkey`, and a log to go with it.
         house.verified(4, "keys/keyring.json: does not open, so nothing here confirms");
         house.verified(4, "`--log` and `--key`");

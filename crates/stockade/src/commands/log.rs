@@ -25,7 +25,11 @@ pub(crate) enum Verb {
         stockade log verify --log ./copy --key log.vkey --since checkpoint.old")]
     Verify(Verify),
     /// Print the verifier keys, one a line, for those who check the log elsewhere
-    Key,
+    Key {
+        /// Print those in `log.vkey` although the keyring does not confirm them
+        #[arg(long)]
+        unconfirmed: bool,
+    },
     /// Print records
     Show(Show),
     /// Write one record and its inclusion proof, for somebody without the log
@@ -87,7 +91,7 @@ pub(crate) struct Show {
 pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Verify(arguments) => verify::run(global, &arguments, output),
-        Verb::Key => key(global, output),
+        Verb::Key { unconfirmed } => key(global, unconfirmed, output),
         Verb::Show(arguments) => show::run(global, &arguments, output).await,
         Verb::Export { index, out } => show::export(global, index, &out, output).await,
         Verb::Check { entry, proof, key } => show::check(&entry, &proof, &key, output),
@@ -103,9 +107,16 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
     }
 }
 
-fn key(global: &Global, output: &Output) -> Result<Exit, Failure> {
+fn key(global: &Global, unconfirmed: bool, output: &Output) -> Result<Exit, Failure> {
     let project = Project::find(global, &[])?;
     let trust = project.log_trust()?;
+    if !trust.is_confirmed() && !unconfirmed {
+        return Err(Failure::new(
+            Exit::Broken,
+            "the keyring does not open, so nothing here confirms the keys in `log.vkey`",
+        )
+        .hint("take the keys from where they were kept; `--unconfirmed` prints those of the file"));
+    }
     if trust.file_differs() {
         return Err(Failure::new(
             Exit::Broken,
