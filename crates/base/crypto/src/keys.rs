@@ -125,6 +125,14 @@ impl KeyProvider {
         }
     }
 
+    /// A secret of 32 bytes that only this folder has, for one `purpose`: HMAC-SHA-256 under the journal's key, which
+    /// survives every rotation. Purposes are names in code, never what somebody sends.
+    pub fn derived_secret(&self, purpose: &'static str) -> Result<SecretBytes, KeyError> {
+        // What the journal and the head give to the same key is a bare digest and JSON: neither begins like this.
+        let label = [b"stockade derived secret/1 ", purpose.as_bytes()].concat();
+        Ok(SecretBytes::new(self.log_keys()?.journal.mac(&label).to_vec()))
+    }
+
     /// The keys that sign the log now.
     pub fn log_keys(&self) -> Result<LogKeys, KeyError> {
         match self {
