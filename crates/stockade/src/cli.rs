@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Principals, API keys, and what policy says of them
     #[command(subcommand)]
     Access(commands::access::Verb),
+    /// What the watches over queries saw of each client
+    #[command(subcommand)]
+    Watch(commands::watch::Verb),
     /// The evidence log: verify, export, recover, prune
     #[command(subcommand)]
     Log(commands::log::Verb),

@@ -1,5 +1,7 @@
 //! From the vault into an engine: stages hand over digests and bytes, and this is where they meet.
 
+mod samples;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +27,8 @@ pub(crate) async fn load(project: &Project, handle: &Handle) -> Result<ModelSet,
         }
         models.push(load_one(project, handle, name, configured).await?);
     }
-    ModelSet::new(models).exit(Exit::Usage)
+    let models = ModelSet::new(models).exit(Exit::Usage)?;
+    samples::load(project, handle, models).await
 }
 
 /// Whether the vault has what the configuration names, without opening it.
@@ -37,16 +40,26 @@ pub(crate) async fn are_sealed(project: &Project) -> Result<(), Failure> {
         |(_, configured): &(&String, &ModelConfig)| !UpstreamSource::is_named_by(&configured.source);
     for (name, configured) in project.loaded.root.model.iter().filter(in_vault) {
         let reference = source(name, configured)?;
-        catalog.show(&reference).await.map_err(|error| {
-            let exit = match &error {
-                error if error.is_integrity_broken() => Exit::Broken,
-                CatalogError::NotFound { .. } => Exit::Usage,
-                _ => Exit::Failed,
-            };
-            Failure::from_error(exit, &error)
-        })?;
+        is_sealed(&catalog, &reference).await?;
+    }
+    for (name, configured) in &project.loaded.root.model {
+        for (_, reference) in samples::sources(name, configured)? {
+            is_sealed(&catalog, &reference).await?;
+        }
     }
     Ok(())
+}
+
+async fn is_sealed(catalog: &Catalog, reference: &ArtifactRef) -> Result<(), Failure> {
+    let shown = catalog.show(reference).await;
+    shown.map(drop).map_err(|error| {
+        let exit = match &error {
+            error if error.is_integrity_broken() => Exit::Broken,
+            CatalogError::NotFound { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Failure::from_error(exit, &error)
+    })
 }
 
 /// Opens the configured models and joins them with their configuration, and serves nothing.
@@ -88,14 +101,15 @@ async fn load_one(
 
 /// Which artifact a model's `source` names.
 pub(crate) fn source(name: &str, configured: &ModelConfig) -> Result<ArtifactRef, Failure> {
-    let source = configured.source.strip_prefix("vault:").ok_or_else(|| {
-        Failure::new(
-            Exit::Usage,
-            format!("model `{name}` has the source `{}`", configured.source),
-        )
-        .hint("write it as `vault:NAME@VERSION` or `upstream:NAME/MODEL`")
-    })?;
-    source.parse().exit(Exit::Usage)
+    let hint = "write it as `vault:NAME@VERSION` or `upstream:NAME/MODEL`";
+    in_vault(&format!("model `{name}`"), &configured.source, hint)
+}
+
+fn in_vault(what: &str, source: &str, hint: &str) -> Result<ArtifactRef, Failure> {
+    let reference = source
+        .strip_prefix("vault:")
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("{what} has the source `{source}`")).hint(hint))?;
+    reference.parse().exit(Exit::Usage)
 }
 
 fn read_graph(name: &str, opened: &OpenedArtifact) -> Result<Graph, Failure> {

@@ -61,6 +61,10 @@ actions! {
     PrincipalCreate = "principal.create";
     /// Bind an external identity to a principal or take it away; disable a principal or enable it.
     PrincipalChange = "principal.change";
+    /// See what was seen of each client, and what is done about it.
+    ClientList = "client.list";
+    /// Undo what is done about a suspected client.
+    ClientRelease = "client.release";
     /// Read the evidence log.
     LogRead = "log.read";
     /// Export proofs from the evidence log.

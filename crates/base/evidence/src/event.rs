@@ -71,6 +71,12 @@ events! {
     ConfigRefused = "config.refused", APPLICATION_LIFECYCLE, 99;
     /// A model in another server is not what it was; it is refused there until a reload.
     ModelChanged = "model.changed", DETECTION_FINDING, 1;
+    /// The watch over a model's queries learned what is normal.
+    WatchStarted = "watch.started", APPLICATION_LIFECYCLE, 3;
+    /// A client's queries look like the copying of a model or a walk to its boundary; what is done about it.
+    ClientSuspected = "client.suspected", DETECTION_FINDING, 1;
+    /// What was done about a suspected client was undone.
+    ClientReleased = "client.released", DETECTION_FINDING, 3;
     /// An identified request was admitted; durable before its answer leaves.
     RequestAdmitted = "request.admitted", API_ACTIVITY, 2;
     /// How an admitted request ended.

@@ -54,7 +54,6 @@ impl ErrorCode {
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
-        Self::Blocked,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Timeout,
@@ -63,6 +62,7 @@ impl ErrorCode {
         Self::UnsupportedMedia,
         Self::RateLimited,
         Self::BudgetSpent,
+        Self::Blocked,
         Self::HeadTooLarge,
         Self::Internal,
         Self::NotServed,
@@ -102,7 +102,7 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => 400,
             Self::Unauthenticated => 401,
-            Self::Forbidden | Self::Blocked => 403,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
@@ -110,7 +110,7 @@ impl ErrorCode {
             Self::UriTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::UnsupportedMedia => 415,
-            Self::RateLimited | Self::BudgetSpent => 429,
+            Self::RateLimited | Self::BudgetSpent | Self::Blocked => 429,
             Self::Internal => 500,
             Self::NotServed => 501,
             Self::UpstreamFailed => 502,
@@ -135,7 +135,7 @@ impl ErrorCode {
             Self::UnsupportedMedia => "The body's content type or content encoding is not served.",
             Self::RateLimited => "Requests came faster than the limit of the principal or the model.",
             Self::BudgetSpent => "The day's budget of the principal or the model is spent.",
-            Self::Blocked => "A control refused the request's content or the model's answer.",
+            Self::Blocked => "The principal's requests are not answered for now.",
             Self::Internal => "Something failed inside the gateway; nothing of the answer was released.",
             Self::NotServed => "The method or operation is known, and nothing behind this gateway can do it.",
             Self::UpstreamFailed => "The model's engine or server failed, or answered something unreadable.",
@@ -166,7 +166,9 @@ impl ErrorCode {
             Self::BudgetSpent => {
                 "Wait until the day (UTC) ends, as `Retry-After` says, or ask for a larger budget."
             }
-            Self::Blocked => "Change the input; an operator finds the reason under the request id.",
+            Self::Blocked => {
+                "Ask an operator: `stockade watch clients` names the reason, `stockade watch release` ends it."
+            }
             Self::Internal => "Try again; give an operator the request id.",
             Self::NotServed => "Use another method; over gRPC, `ModelInfer` in place of `ModelStreamInfer`.",
             Self::UpstreamFailed => "Try again; give an operator the request id.",

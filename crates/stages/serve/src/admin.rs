@@ -25,9 +25,10 @@ use crate::{
     answer::{self, Answer, Dialect, Refusal},
     phases::{
         accept::{BodyBounds, Handler, RequestBody, read_body},
-        authorize, begin, meter, probe,
+        authorize, meter,
         record::{self, Admission, Outcome},
     },
+    plane::{begin, probe},
     rest,
     shared::{Call, Shared},
     snapshot::Snapshot,
@@ -115,6 +116,7 @@ impl AdminPlane {
                 policies: granted.policies,
                 body_bytes: body.bytes.len(),
                 rows: 0,
+                bits: 0,
             };
             shared.recorder.admit(admission).await?;
             Ok(body.bytes)
@@ -162,6 +164,7 @@ impl AdminPlane {
             code,
             duration: call.started.elapsed(),
             rows: 0,
+            bits_beyond: 0,
             output: None,
             via: None,
         };

@@ -22,6 +22,10 @@ use stockade_protocol::{
     grpc::{GrpcStatus, frame, grpc_message},
 };
 
+/// What is left of a principal's limit, and the limits that bind it.
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 /// The header that names the request in answers, records and logs.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
@@ -64,6 +68,8 @@ pub(crate) struct Refusal {
     pub(crate) control: Control,
     /// When to try again.
     pub(crate) retry_after: Option<Duration>,
+    /// The limit of the principal that is used up, as `RateLimit-Policy` names it.
+    pub(crate) limit: Option<&'static str>,
     /// The method to use instead.
     pub(crate) allow: Option<&'static str>,
     /// The policies that decided; for the record alone.
@@ -79,6 +85,7 @@ impl Refusal {
             message: message.into(),
             control,
             retry_after: None,
+            limit: None,
             allow: None,
             policies: Vec::new(),
             close: false,
@@ -115,6 +122,12 @@ impl Refusal {
         self
     }
 
+    /// The same refusal, because this limit is used up.
+    pub(crate) const fn limited_by(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// The same refusal, closing the connection.
     pub(crate) const fn closing(mut self) -> Self {
         self.close = true;
@@ -138,10 +151,19 @@ impl Refusal {
         if let Ok(message) = HeaderValue::from_str(&grpc_message(&self.message)) {
             headers.insert(GRPC_MESSAGE, message);
         }
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
+        self.wait(headers);
         answer
+    }
+
+    /// When to come again, and which limit is used up.
+    fn wait(&self, headers: &mut HeaderMap) {
+        let Some(wait) = self.retry_after.map(whole_seconds) else {
+            return;
+        };
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait));
+        if let Some(limit) = self.limit {
+            remaining(headers, limit, 0, wait);
+        }
     }
 
     /// The answer that carries it over HTTP.
@@ -150,9 +172,7 @@ impl Refusal {
         let body = error_body(self.code, &self.message, &request_id.to_string());
         let mut answer = json(status, body, request_id);
         let headers = answer.headers_mut();
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
+        self.wait(headers);
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -163,6 +183,13 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+}
+
+/// What is left of a limit, and the seconds until it is whole again (draft-ietf-httpapi-ratelimit-headers-10 section 4).
+pub(crate) fn remaining(headers: &mut HeaderMap, limit: &str, left: u64, seconds: u64) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{limit}\";r={left};t={seconds}")) {
+        headers.insert(RATE_LIMIT, value);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod engine;
+mod extraction;
 mod identity;
 mod limits;
 mod output;
@@ -24,11 +25,12 @@ use stockade_access::Environment;
 pub use self::{
     bounds::{InvalidBound, Millis, PerSecond},
     engine::{EngineConfig, EngineKind, MissingLibrary},
+    extraction::{ClientConfig, Deceive, ExtractionConfig, NotPositive, Positive, Step},
     identity::{
         CertificateIdentity, IdentityConfig, InvalidIdentityConfig, JwtConfig, KeySource, MtlsConfig,
         NotAKeySource, TlsConfig,
     },
-    limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, RateLimit, Timeouts},
+    limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, ModelLimits, RateLimit, Timeouts},
     output::{Decimals, InvalidDecimals, OutputPolicy},
     text::{BaseUrl, DeclaredType, FileReference, InvalidText, SecretReference, UpstreamName},
     upstream::{
@@ -125,9 +127,12 @@ pub struct ModelConfig {
     /// the whole answer. A principal with several roles gets the most restrictive of each part.
     #[serde(default)]
     pub output: BTreeMap<String, OutputPolicy>,
-    /// Rate of each principal at this model.
+    /// What each principal may do at this model.
     #[serde(default)]
-    pub limits: RateLimit,
+    pub limits: ModelLimits,
+    /// The watch over its queries; absent means that nobody watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extraction: Option<ExtractionConfig>,
     /// Rows (size of the first dimension) that one request may hold.
     #[serde(default = "default_max_rows")]
     pub max_rows: std::num::NonZeroU32,

@@ -28,10 +28,11 @@ use crate::{
     config::Config,
     models::ModelSet,
     phases::{
-        DataPlane,
         accept::{Connections, Doors, Handler, Protection},
         meter, record,
     },
+    plane::DataPlane,
+    queries,
     shared::Shared,
     snapshot::{ConfigError, Snapshot},
     tls::{self, Leaf},
@@ -125,8 +126,10 @@ impl Gateway {
         let shared = &self.0.shared;
         let keeper = &shared.keeper;
         meter::rebuild(keeper, keeper.now()).await?;
+        shared.standings.refresh(keeper).await?;
         shared.identification.prepare().await?;
         let live = shared.live.load_full();
+        queries::prepare(shared, &live).await?;
         let config = &live.config;
         let (gateway, gateway_url) = self.open(config.listen, &config.hosts, !config.dangerous_plaintext)?;
         let (mut grpc, grpc_url) = self.open(config.grpc_listen, &config.hosts, true)?;
@@ -216,6 +219,7 @@ impl Gateway {
         tasks.spawn(background::follow_certificates(leaves, stop.clone()));
         tasks.spawn(background::flush_merged(shared.clone(), stop.clone()));
         tasks.spawn(upstream::watch(shared.clone(), stop.clone()));
+        tasks.spawn(queries::keep_ready(shared.clone(), stop.clone()));
         shared.set_serving(true);
         shutdown.await;
         shared.set_serving(false);
@@ -242,6 +246,10 @@ impl Gateway {
         if !needs_restart.is_empty() {
             let settings = needs_restart.join(", ");
             tracing::warn!(settings, "changed settings bind at start; restart to change them");
+        }
+        if let Err(error) = queries::prepare(shared, &snapshot).await {
+            self.refuse_reload(&error.to_string()).await;
+            return Err(error.into());
         }
         let fill = |record: Record| {
             record

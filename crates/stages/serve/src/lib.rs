@@ -17,6 +17,8 @@ mod metadata;
 mod metrics;
 mod models;
 mod phases;
+mod plane;
+mod queries;
 mod rest;
 mod shared;
 mod snapshot;
@@ -31,16 +33,20 @@ mod wire;
 pub use self::{
     admin::openapi_json,
     config::{
-        BaseUrl, Bodies, BreakerConfig, CertificateIdentity, Config, Decimals, DeclaredType, EngineConfig,
-        EngineKind, FileReference, HeadBytes, HealthConfig, IdentityConfig, InvalidBound, InvalidDecimals,
-        InvalidHeadBytes, InvalidIdentityConfig, InvalidText, JwtConfig, KeySource, Limits, Millis,
-        MissingLibrary, ModelConfig, MtlsConfig, NotAKeySource, OutputPolicy, PerSecond, RateLimit,
-        SecretReference, TensorDeclaration, Timeouts, TlsConfig, UpstreamConfig, UpstreamName,
-        UpstreamProtocol, UpstreamSource,
+        BaseUrl, Bodies, BreakerConfig, CertificateIdentity, ClientConfig, Config, Deceive, Decimals,
+        DeclaredType, EngineConfig, EngineKind, ExtractionConfig, FileReference, HeadBytes, HealthConfig,
+        IdentityConfig, InvalidBound, InvalidDecimals, InvalidHeadBytes, InvalidIdentityConfig, InvalidText,
+        JwtConfig, KeySource, Limits, Millis, MissingLibrary, ModelConfig, ModelLimits, MtlsConfig,
+        NotAKeySource, NotPositive, OutputPolicy, PerSecond, Positive, RateLimit, SecretReference, Step,
+        TensorDeclaration, Timeouts, TlsConfig, UpstreamConfig, UpstreamName, UpstreamProtocol,
+        UpstreamSource,
     },
     gateway::{BindError, Bound, Gateway, Reload, ReloadError, RunError},
     identity::{FileError, TrustError},
     models::{LoadedModel, ModelError, ModelSet, ModelSetError},
+    queries::{
+        CLIENT_STANDING, ReleaseError, Sample, Samples, Standing, StandingsError, WatchError, release,
+    },
     snapshot::ConfigError,
     tls::TlsError,
     upstream::UpstreamError,

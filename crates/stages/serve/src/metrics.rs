@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     body_bytes: AtomicU64,
     duration_us_sum: AtomicU64,
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
+    alarms: AtomicU64,
     reloads: AtomicU64,
     reloads_refused: AtomicU64,
 }
@@ -48,6 +49,7 @@ impl Metrics {
             body_bytes: AtomicU64::new(0),
             duration_us_sum: AtomicU64::new(0),
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            alarms: AtomicU64::new(0),
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
         }
@@ -72,6 +74,11 @@ impl Metrics {
         if let Some(bucket) = self.buckets.get(place) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A client was suspected.
+    pub(crate) fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An inference was admitted.
@@ -140,6 +147,11 @@ impl Metrics {
                 "stockade_request_body_bytes_total",
                 "Bytes of admitted bodies.",
                 load(&self.body_bytes),
+            ),
+            (
+                "stockade_client_alarms_total",
+                "Alarms of the watches over queries.",
+                load(&self.alarms),
             ),
             (
                 "stockade_reloads_total",

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stockade_access::Environment;
+use stockade_crypto::SecretBytes;
 use stockade_evidence::{Digest, Subject, SubjectKind};
 use stockade_model::{Labels, Session, Signature};
 use stockade_protocol::oip::Name;
 
 use crate::{
     config::{DEFAULT_ROLE, ModelConfig, OutputPolicy},
-    phases::shape,
+    phases::{meter::row_bits, shape},
+    queries::{QueryWatch, Samples},
     upstream::Remote,
 };
 
@@ -30,10 +32,14 @@ pub struct LoadedModel {
     pub environment: Environment,
 }
 
-/// Loaded models by name.
-// INVARIANT: each key is its model's name and a name that a path can hold; `new` is the only door.
+/// Loaded models by name, and what the watches over queries learn from.
+// INVARIANT: each key of `loaded` is its model's name and a name that a path can hold; `new` is the only door.
 #[derive(Clone, Debug, Default)]
-pub struct ModelSet(BTreeMap<String, Arc<LoadedModel>>);
+pub struct ModelSet {
+    loaded: BTreeMap<String, Arc<LoadedModel>>,
+    samples: BTreeMap<String, Arc<Samples>>,
+    secret: Option<Arc<SecretBytes>>,
+}
 
 /// The models handed over cannot be served together.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -65,25 +71,67 @@ impl ModelSet {
                 return Err(ModelSetError::Duplicate { name });
             }
         }
-        Ok(Self(set))
+        Ok(Self {
+            loaded: set,
+            ..Self::default()
+        })
+    }
+
+    /// The same models, with the samples of those that are watched, by model. `secret` (32 bytes) hides what the detectors choose.
+    #[must_use]
+    pub fn watching(self, samples: BTreeMap<String, Samples>, secret: SecretBytes) -> Self {
+        let shared = samples
+            .into_iter()
+            .map(|(model, samples)| (model, Arc::new(samples)));
+        Self {
+            samples: shared.collect(),
+            secret: Some(Arc::new(secret)),
+            ..self
+        }
     }
 
     /// How many models there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.loaded.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.loaded.is_empty()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<LoadedModel>> {
-        self.0.get(name)
+        self.loaded.get(name)
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
-        self.0.keys()
+        self.loaded.keys()
+    }
+
+    /// The watch that a model's configuration asks for; `former` goes on where nothing about it changed.
+    pub(crate) fn watch(
+        &self,
+        name: &str,
+        config: &ModelConfig,
+        former: Option<&ServedModel>,
+    ) -> Result<Option<Arc<QueryWatch>>, ModelError> {
+        let Some(extraction) = &config.extraction else {
+            return Ok(None);
+        };
+        let (Some(samples), Some(secret)) = (self.samples.get(name), &self.secret) else {
+            return Err(ModelError::NoSample {
+                model: name.to_owned(),
+            });
+        };
+        let is_same = |watch: &&Arc<QueryWatch>| watch.is_for(extraction, samples);
+        let former = former.and_then(ServedModel::watch).filter(is_same);
+        Ok(Some(former.cloned().unwrap_or_else(|| {
+            Arc::new(QueryWatch::new(
+                extraction.clone(),
+                samples.clone(),
+                secret.clone(),
+            ))
+        })))
     }
 }
 
@@ -96,6 +144,7 @@ pub(crate) struct ServedModel {
     digest: Option<Digest>,
     labels: Option<Labels>,
     engine: Engine,
+    watch: Option<Arc<QueryWatch>>,
     config: ModelConfig,
     whole: OutputPolicy,
 }
@@ -134,6 +183,22 @@ pub enum ModelError {
         /// The name that is not an output.
         output: String,
     },
+    /// An answer that may carry any number of bits has no budget.
+    #[error(
+        "`bits_per_day` of the model `{model}` needs outputs of a known size for the role `{role}`\nhint: hide outputs of text and of a size that differs from answer to answer"
+    )]
+    Unbounded {
+        /// The model.
+        model: String,
+        /// The role.
+        role: String,
+    },
+    /// What its watch is to learn from was not handed over.
+    #[error("the model `{model}` is to be watched, and its reference sample was not loaded")]
+    NoSample {
+        /// The model.
+        model: String,
+    },
     /// Nothing is left for a role to see.
     #[error(
         "every output of the model `{model}` is hidden from the role `{role}`\nhint: forbid `model.infer` by a policy instead"
@@ -162,13 +227,18 @@ pub enum ModelError {
 
 impl ServedModel {
     /// A model of the vault.
-    pub(crate) fn embedded(loaded: &LoadedModel, config: ModelConfig) -> Result<Self, ModelError> {
+    pub(crate) fn embedded(
+        loaded: &LoadedModel,
+        config: ModelConfig,
+        watch: Option<Arc<QueryWatch>>,
+    ) -> Result<Self, ModelError> {
         let served = Self {
             name: loaded.name.clone(),
             version: loaded.version,
             digest: Some(loaded.digest),
             labels: loaded.labels.clone(),
             engine: Engine::Embedded(loaded.session.clone()),
+            watch,
             config,
             whole: OutputPolicy::default(),
         };
@@ -184,13 +254,19 @@ impl ServedModel {
     }
 
     /// A model in another server; its signature may become known later.
-    pub(crate) fn remote(name: &str, remote: Arc<Remote>, config: ModelConfig) -> Result<Self, ModelError> {
+    pub(crate) fn remote(
+        name: &str,
+        remote: Arc<Remote>,
+        config: ModelConfig,
+        watch: Option<Arc<QueryWatch>>,
+    ) -> Result<Self, ModelError> {
         let served = Self {
             name: name.to_owned(),
             version: remote.version(),
             digest: None,
             labels: None,
             engine: Engine::Upstream(remote),
+            watch,
             config,
             whole: OutputPolicy::default(),
         };
@@ -203,7 +279,25 @@ impl ServedModel {
     /// Whether the configuration means something for a model with this signature.
     pub(crate) fn fits(&self, signature: &Signature) -> Result<(), ModelError> {
         let mut policies = self.config.output.iter();
-        policies.try_for_each(|(role, policy)| self.check(role, policy, signature))
+        policies.try_for_each(|(role, policy)| self.check(role, policy, signature))?;
+        if self.config.limits.bits_per_day.is_none() {
+            return Ok(());
+        }
+        let default = (DEFAULT_ROLE, self.output_of_default_role());
+        let roles = self
+            .config
+            .output
+            .iter()
+            .map(|(role, policy)| (role.as_str(), policy));
+        for (role, policy) in roles.chain([default]) {
+            if row_bits(signature, self.labels(), policy).is_none() {
+                return Err(ModelError::Unbounded {
+                    model: self.name.clone(),
+                    role: role.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether the policy means something for this model: a misspelt name must not leave an output visible.
@@ -287,12 +381,21 @@ impl ServedModel {
         }
     }
 
-    /// Whether it can be asked now.
+    /// Whether clients may ask it now: it answers, and where it is to be watched it is.
     pub(crate) fn is_ready(&self) -> bool {
+        self.answers() && self.watch.as_ref().is_none_or(|watch| watch.is_ready())
+    }
+
+    /// Whether it would answer now.
+    pub(crate) fn answers(&self) -> bool {
         match &self.engine {
             Engine::Embedded(_) => true,
             Engine::Upstream(remote) => remote.is_ready(),
         }
+    }
+
+    pub(crate) const fn watch(&self) -> Option<&Arc<QueryWatch>> {
+        self.watch.as_ref()
     }
 
     pub(crate) const fn labels(&self) -> Option<&Labels> {

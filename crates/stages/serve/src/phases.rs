@@ -16,20 +16,20 @@ pub(crate) mod inspect_response;
 pub(crate) mod meter;
 pub(crate) mod record;
 pub(crate) mod shape;
+mod watch;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, StatusCode, request::Parts};
-use hyper::body::Incoming;
+use http::StatusCode;
 use stockade_access::{Action, Identity, Resource};
-use stockade_evidence::{Control, RecordId, Subject};
-use stockade_protocol::{ErrorCode, InferResponse, Operation, Parameters, oip::ServerLive};
+use stockade_evidence::{Control, Subject};
+use stockade_protocol::{ErrorCode, InferResponse, Operation, Parameters};
 
 use self::{
-    accept::{BodyBounds, Buffered, Coding, Growth, Handler, RequestBody, read_body},
+    accept::{BodyBounds, Buffered, Coding, Growth, RequestBody, read_body},
     authorize::Granted,
     inspect_request::Inspected,
     record::{Admission, Outcome},
@@ -40,7 +40,6 @@ use crate::{
     models::ServedModel,
     shared::{Call, Shared},
     snapshot::Snapshot,
-    source::Source,
     upstream::{Trace, Via},
     wire::Wire,
 };
@@ -48,83 +47,19 @@ use crate::{
 /// Bodies from this size on are parsed beside the connections' threads.
 const LARGE_BODY: usize = 256 << 10;
 
-/// A listener for clients: the protocols over HTTP and two probes, or gRPC.
-#[derive(Debug)]
-pub(crate) struct DataPlane {
-    shared: Arc<Shared>,
-    dialect: Dialect,
-}
-
-impl Handler for DataPlane {
-    async fn answer(self: Arc<Self>, source: Source, request: Request<Incoming>) -> Answer {
-        let shared = &self.shared;
-        let Some(call) = begin(source, self.dialect) else {
-            return Refusal::internal().answer_in(self.dialect, &RecordId::new([0; 16]));
-        };
-        if let Some(answer) = probe(shared, &call, request.method(), request.uri().path()) {
-            return answer;
-        }
-        // A task of its own: a client that goes away does not cut a request between its admission and its outcome.
-        let plane = self.clone();
-        let handling = shared
-            .trackers
-            .requests
-            .spawn(async move { plane.handle(&call, request).await });
-        handling
-            .await
-            .unwrap_or_else(|_| shared.refused(&call, &Refusal::internal()))
-    }
-}
-
-/// Gives a request its id and its start.
-pub(crate) fn begin(source: Source, dialect: Dialect) -> Option<Call> {
-    record::fresh_id().ok().map(|id| Call {
-        id,
-        source,
-        dialect,
-        started: Instant::now(),
-    })
-}
-
-/// Answers `/livez` and `/readyz`, which need no key and say nothing else.
-pub(crate) fn probe(shared: &Shared, call: &Call, method: &Method, path: &str) -> Option<Answer> {
-    if method != Method::GET {
-        return None;
-    }
-    match path {
-        "/livez" => Some(answer::json(
-            StatusCode::OK,
-            ServerLive { live: true }.to_json(),
-            &call.id,
-        )),
-        "/readyz" => {
-            let ready = shared.is_ready();
-            let status = if ready {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            };
-            Some(answer::json(
-                status,
-                format!("{{\"ready\":{ready}}}").into_bytes(),
-                &call.id,
-            ))
-        }
-        _ => None,
-    }
-}
-
 /// A refusal before admission, and what the request was about.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    refusal: Refusal,
-    subject: Box<Subject>,
+    pub(crate) refusal: Refusal,
+    pub(crate) subject: Box<Subject>,
 }
 
 /// What an outcome says besides how a request ended.
 #[derive(Debug, Default)]
 struct Finished {
     rows: u64,
+    /// Bits that the answer can carry beyond those of its admission.
+    bits_beyond: u64,
     /// The output policy that shaped the answer.
     output: Option<String>,
     via: Option<Via>,
@@ -135,7 +70,7 @@ struct Finished {
 pub(crate) struct Identified<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) call: &'a Call,
-    who: &'a Identity,
+    pub(crate) who: &'a Identity,
     pub(crate) live: &'a Snapshot,
 }
 
@@ -159,49 +94,6 @@ pub(crate) enum Arriving<'b> {
     Coming(&'b mut RequestBody, Option<Coding>),
     /// Here, because it names the model.
     Here(Buffered),
-}
-
-impl DataPlane {
-    pub(crate) const fn new(shared: Arc<Shared>, dialect: Dialect) -> Self {
-        Self { shared, dialect }
-    }
-
-    async fn handle(&self, call: &Call, request: Request<Incoming>) -> Answer {
-        let shared = self.shared.as_ref();
-        let live = shared.live.load_full();
-        let (parts, body) = request.into_parts();
-        let mut body = RequestBody::new(body, &parts.headers);
-        let answer = self.decide(call, &live, &parts, &mut body).await;
-        body.discard(live.config.bodies.max_bytes.get(), &shared.trackers.requests)
-            .await;
-        answer
-    }
-
-    async fn decide(&self, call: &Call, live: &Snapshot, parts: &Parts, body: &mut RequestBody) -> Answer {
-        let shared = self.shared.as_ref();
-        let who = match shared.identify(parts, call.source) {
-            Ok(who) => who,
-            Err(refusal) => return shared.refused(call, &refusal),
-        };
-        let request = Identified {
-            shared,
-            call,
-            who: &who,
-            live,
-        };
-        let answered = match self.dialect {
-            Dialect::Http => request.route(parts, body).await,
-            Dialect::Grpc => request.called(parts, body).await,
-        };
-        match answered {
-            Ok(answer) => answer,
-            Err(stopped) => {
-                shared
-                    .refuse(call, &who, live, *stopped.subject, stopped.refusal)
-                    .await
-            }
-        }
-    }
 }
 
 impl<'a> Identified<'a> {
@@ -270,6 +162,7 @@ impl<'a> Identified<'a> {
             policies: granted.policies,
             body_bytes: 0,
             rows: 0,
+            bits: 0,
         };
         if let Err(refusal) = self.shared.recorder.admit(admission).await {
             reserved.give_back(counters);
@@ -297,7 +190,10 @@ impl<'a> Identified<'a> {
             subject: Box::new(model.subject()),
         };
         let counters = self.shared.keeper.counters();
-        let policy = self.output_policy(model);
+        let treatment = self
+            .treatment(model)
+            .map_err(|refusal| self.unauthorized(refusal, model.subject()))?;
+        let policy = watch::coarser(self.output_policy(model), model, treatment);
         let (reserved, place) = self.meter(Some(model)).map_err(stop)?;
         let inspected = async {
             let (body, coding) = match body {
@@ -322,6 +218,13 @@ impl<'a> Identified<'a> {
             inputs,
             rows,
         } = inspected;
+        let carried = match self.meter_content(model, &policy, rows, body_bytes) {
+            Ok(carried) => carried,
+            Err(refusal) => {
+                reserved.give_back(counters);
+                return Err(stop(refusal));
+            }
+        };
         let admission = Admission {
             request_id: self.call.id,
             who: self.who,
@@ -330,20 +233,31 @@ impl<'a> Identified<'a> {
             policies: granted.policies,
             body_bytes,
             rows,
+            bits: carried.bits(),
         };
         let deadline = self.deadline(patience);
+        let looked_at = model.watch().and_then(|watch| watch.rows(&inputs));
         let (admitted, (ran, via)) = tokio::join!(
             self.shared.recorder.admit(admission),
             forward::forward(&self.shared.pool, model, inputs, slot, trace, deadline)
         );
         if let Err(refusal) = admitted {
             reserved.give_back(counters);
+            carried.give_back(counters);
             return Err(stop(refusal));
         }
         reserved.spend(counters);
         self.shared.metrics.admitted(rows, body_bytes);
-        let answer = ran.and_then(|outputs| {
+        let checked = ran.and_then(|outputs| {
             inspect_response::inspect(&outputs, model.signature())?;
+            Ok(outputs)
+        });
+        let bits_beyond = carried.settle(counters, checked.as_deref().ok(), model.signature());
+        let given = match checked {
+            Ok(outputs) => self.watched(model, looked_at, outputs, treatment).await,
+            Err(refusal) => Err(refusal),
+        };
+        let answer = given.and_then(|outputs| {
             let response = InferResponse {
                 model_name: model.name().to_owned(),
                 model_version: Some(model.version().to_string()),
@@ -359,9 +273,11 @@ impl<'a> Identified<'a> {
             .count(model, rows, answer.is_ok(), took, now);
         let shaped = Finished {
             rows,
+            bits_beyond,
             output: Some(policy.name()),
             via,
         };
+        self.slowed(model, treatment).await;
         self.finish(model.subject(), answer, shaped).await
     }
 
@@ -442,6 +358,7 @@ impl<'a> Identified<'a> {
             code,
             duration: self.call.started.elapsed(),
             rows: finished.rows,
+            bits_beyond: finished.bits_beyond,
             output: finished.output,
             via: finished.via,
         };
@@ -485,11 +402,43 @@ impl<'a> Identified<'a> {
         let (who, now) = (&self.who.principal.id, Instant::now());
         meter::principal(counters, limits, who, now)?;
         if let Some(model) = model {
-            meter::model(counters, model.config().limits, who, model.name(), now)?;
+            meter::model(counters, model.config().limits.rate(), who, model.name(), now)?;
         }
         let place = self.place()?;
         let reserved = meter::reserve(counters, limits, who, self.shared.keeper.now())?;
         Ok((reserved, place))
+    }
+
+    /// Counts what a request holds, and reserves what its answer can carry.
+    fn meter_content(
+        &self,
+        model: &ServedModel,
+        policy: &OutputPolicy,
+        rows: u64,
+        bytes: usize,
+    ) -> Result<meter::Carried, Refusal> {
+        let (counters, who) = (self.shared.keeper.counters(), &self.who.principal.id);
+        let limits = &self.live.config.limits;
+        meter::size(counters, limits, who, (rows, bytes), Instant::now())?;
+        let row = meter::row_bits(model.signature(), model.labels(), policy);
+        let budget = model.config().limits.bits_per_day;
+        let now = self.shared.keeper.now();
+        meter::carry(counters, budget, (who, model.name()), (row, rows), now)
+    }
+
+    /// Names the limits of the principal, and what is left of the day's budget once that is little: not before, so that
+    /// answers to equal questions are equal.
+    pub(crate) fn say_limits(&self, headers: &mut http::HeaderMap) {
+        if let Some(limits) = &self.live.rate_limits {
+            headers.insert(answer::RATE_LIMIT_POLICY, limits.clone());
+        }
+        let (counters, who) = (self.shared.keeper.counters(), &self.who.principal.id);
+        let left = meter::left(counters, &self.live.config.limits, who, self.shared.keeper.now());
+        if let Some((left, seconds)) = left
+            && !headers.contains_key(answer::RATE_LIMIT)
+        {
+            answer::remaining(headers, "day", left, seconds);
+        }
     }
 
     /// A place among the principal's requests that are in the gateway at once.

@@ -28,6 +28,7 @@ use crate::{
         meter::{self, Shares},
         record::Recorder,
     },
+    queries::Standings,
     snapshot::{Live, Snapshot},
     source::Source,
     statistics::Statistics,
@@ -52,6 +53,11 @@ pub(crate) struct Shared {
     pub(crate) admin_doors: Arc<Doors>,
     pub(crate) statistics: Statistics,
     pub(crate) trackers: Trackers,
+    /// Where suspected clients stand.
+    pub(crate) standings: Standings,
+    /// Held while an alarm becomes a step.
+    pub(crate) raising: tokio::sync::Mutex<()>,
+    started: Instant,
     serving: AtomicBool,
 }
 
@@ -96,12 +102,20 @@ impl Shared {
             admin_doors: Arc::new(Doors::new(limits)),
             statistics: Statistics::default(),
             trackers,
+            standings: Standings::default(),
+            raising: tokio::sync::Mutex::default(),
+            started: Instant::now(),
             serving: AtomicBool::new(false),
             identification: Identification::new(&snapshot.config.identity),
             live: Arc::new(Live::from_pointee(snapshot)),
             keeper,
             access,
         }
+    }
+
+    /// Seconds from the gateway's start to `moment`.
+    pub(crate) fn seconds(&self, moment: Instant) -> f64 {
+        moment.saturating_duration_since(self.started).as_secs_f64()
     }
 
     /// Says whether requests are served.

@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Snapshot {
     pub(crate) config: Config,
     pub(crate) parser_limits: BodyLimits,
+    /// The limits of each principal, as answers name them.
+    pub(crate) rate_limits: Option<http::HeaderValue>,
     models: BTreeMap<String, Arc<ServedModel>>,
     upstreams: Upstreams,
 }
@@ -129,17 +131,21 @@ impl Snapshot {
                 });
             }
             let one = if UpstreamSource::is_named_by(&model.source) {
-                served_remote(name, model, &upstreams, former)?
+                served_remote(name, model, &upstreams, Some((models, former)))?
             } else {
                 let loaded = models
                     .get(name)
                     .ok_or_else(|| ConfigError::NotLoaded { model: name.clone() })?;
-                ServedModel::embedded(loaded, model.clone())?
+                let same = former.and_then(|former| former.models.get(name));
+                let same = same.filter(|same| same.digest() == Some(&loaded.digest));
+                let watch = models.watch(name, model, same.map(AsRef::as_ref))?;
+                ServedModel::embedded(loaded, model.clone(), watch)?
             };
             served.insert(name.clone(), Arc::new(one));
         }
         Ok(Self {
             parser_limits: config.bodies.parser_limits(),
+            rate_limits: http::HeaderValue::from_str(&config.limits.described()).ok(),
             config,
             models: served,
             upstreams,
@@ -166,10 +172,10 @@ fn served_remote(
     name: &str,
     config: &ModelConfig,
     upstreams: &Upstreams,
-    former: Option<&Snapshot>,
+    to_serve: Option<(&ModelSet, Option<&Snapshot>)>,
 ) -> Result<ServedModel, ConfigError> {
-    let former = former.and_then(|former| former.models.get(name));
-    let former = former.and_then(|model| match model.engine() {
+    let former = to_serve.and_then(|(_, former)| former?.models.get(name));
+    let former_remote = former.and_then(|model| match model.engine() {
         Engine::Embedded(_) => None,
         Engine::Upstream(remote) => Some(remote),
     });
@@ -177,8 +183,16 @@ fn served_remote(
         let name = name.to_owned();
         return Err(ModelSetError::Name { name }.into());
     }
-    let remote = Remote::new(name, config, upstreams, former)?;
-    Ok(ServedModel::remote(name, remote, config.clone())?)
+    let remote = Remote::new(name, config, upstreams, former_remote)?;
+    let same = former_remote.is_some_and(|former| Arc::ptr_eq(former, &remote));
+    let former = former.filter(|_| same).map(AsRef::as_ref);
+    let watch = to_serve.map(|(models, _)| models.watch(name, config, former));
+    Ok(ServedModel::remote(
+        name,
+        remote,
+        config.clone(),
+        watch.transpose()?.flatten(),
+    )?)
 }
 
 /// The snapshot now in force.

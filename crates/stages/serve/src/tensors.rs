@@ -161,7 +161,7 @@ pub(crate) const fn is_float(data_type: DataType) -> bool {
 }
 
 /// IEEE 754 binary16 to binary32: exact.
-fn widen_f16(bits: u16) -> f32 {
+pub(crate) fn widen_f16(bits: u16) -> f32 {
     let sign = u32::from(bits >> 15) << 31;
     let (exponent, fraction) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
     match exponent {
@@ -172,12 +172,12 @@ fn widen_f16(bits: u16) -> f32 {
     }
 }
 
-fn widen_bf16(bits: u16) -> f32 {
+pub(crate) fn widen_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// The nearest binary16 to a finite number, ties to even.
-fn narrow_f16(value: f32) -> u16 {
+pub(crate) fn narrow_f16(value: f32) -> u16 {
     let magnitude = value.abs();
     let bits = if magnitude < 2_f32.powi(-14) {
         // A subnormal result counts 2^-24, which is the distance of numbers from 0.5 on: the sum is rounded to it.
@@ -189,7 +189,7 @@ fn narrow_f16(value: f32) -> u16 {
 }
 
 /// The nearest bfloat16 to a finite number, ties to even.
-fn narrow_bf16(value: f32) -> u16 {
+pub(crate) fn narrow_bf16(value: f32) -> u16 {
     signed(nearest(value.abs().to_bits(), 16), value)
 }
 

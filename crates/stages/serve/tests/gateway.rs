@@ -9,6 +9,8 @@ mod bounds;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod extraction;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;

@@ -19,6 +19,7 @@ pub(crate) mod log;
 pub(crate) mod model;
 pub(crate) mod serve;
 pub(crate) mod up;
+pub(crate) mod watch;
 
 /// How long threads that still work may keep the process after the command is done.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Serve(arguments) => Box::pin(serve::run(&global, arguments, output)).await,
         Command::Model(verb) => model::run(&global, verb, output).await,
         Command::Access(verb) => access::run(&global, verb, output).await,
+        Command::Watch(verb) => watch::run(&global, verb, output).await,
         Command::Log(verb) => log::run(&global, verb, output).await,
         Command::Keys(verb) => keys::run(&global, verb, output).await,
         Command::Backup(verb) => backup::run(&global, verb, output).await,

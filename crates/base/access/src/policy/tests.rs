@@ -54,6 +54,8 @@ fn questions(environment: Environment) -> Vec<(Action, Resource)> {
         | Action::MetricsRead => Resource::Server,
         Action::KeyCreate
         | Action::KeyList
+        | Action::ClientList
+        | Action::ClientRelease
         | Action::KeyRevoke
         | Action::KeyRotate
         | Action::PrincipalCreate
@@ -117,21 +119,21 @@ fn each_default_role_may_do_just_this() {
         Prod,
         Dev,
         expect![
-            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal key.list log.read config.read metrics.read backup.create"
+            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal key.list client.list client.release log.read config.read metrics.read backup.create"
         ],
     );
     check_allowed(
         "auditor",
         Prod,
         Prod,
-        expect!["key.list log.read log.export config.read"],
+        expect!["key.list client.list log.read log.export config.read"],
     );
     check_allowed(
         "admin",
         Dev,
         Prod,
         expect![
-            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal model.open key.create key.list key.revoke key.rotate principal.create principal.change log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
+            "model.infer model.metadata model.list model.config model.statistics server.metadata repository.index model.seal model.open key.create key.list key.revoke key.rotate principal.create principal.change client.list client.release log.read log.export config.read metrics.read backup.create backup.restore subject.erase"
         ],
     );
     check_allowed("unknown-role", Prod, Prod, expect![""]);

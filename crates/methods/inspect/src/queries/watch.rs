@@ -60,6 +60,17 @@ pub enum Scope {
     Model,
 }
 
+impl Scope {
+    /// The name in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Principal => "principal",
+            Self::Model => "model",
+        }
+    }
+}
+
 /// The evidence of a detector reached its threshold; it starts anew from 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alarm {

@@ -46,7 +46,7 @@ impl From<ErrorCode> for GrpcStatus {
         match code {
             ErrorCode::InvalidRequest => Self::InvalidArgument,
             ErrorCode::Unauthenticated => Self::Unauthenticated,
-            ErrorCode::Forbidden | ErrorCode::Blocked => Self::PermissionDenied,
+            ErrorCode::Forbidden => Self::PermissionDenied,
             ErrorCode::NotFound => Self::NotFound,
             ErrorCode::MethodNotAllowed | ErrorCode::UnsupportedMedia | ErrorCode::NotServed => {
                 Self::Unimplemented
@@ -56,7 +56,8 @@ impl From<ErrorCode> for GrpcStatus {
             | ErrorCode::UriTooLong
             | ErrorCode::HeadTooLarge
             | ErrorCode::RateLimited
-            | ErrorCode::BudgetSpent => Self::ResourceExhausted,
+            | ErrorCode::BudgetSpent
+            | ErrorCode::Blocked => Self::ResourceExhausted,
             // Not `Unavailable`, which clients retry by themselves: the model may have run.
             ErrorCode::Internal | ErrorCode::UpstreamFailed => Self::Internal,
             ErrorCode::Unavailable => Self::Unavailable,

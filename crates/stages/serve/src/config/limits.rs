@@ -27,12 +27,54 @@ impl Default for RateLimit {
     }
 }
 
+/// What each principal may do at one model.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelLimits {
+    /// Requests per second, in the long run.
+    pub per_second: PerSecond,
+    /// Requests that may come at once.
+    pub burst: NonZeroU32,
+    /// The information budget: bits that its answers of one UTC day can carry at the precision that the principal is granted.
+    /// Absent means no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_day: Option<u64>,
+}
+
+impl Default for ModelLimits {
+    fn default() -> Self {
+        let RateLimit { per_second, burst } = RateLimit::default();
+        Self {
+            per_second,
+            burst,
+            bits_per_day: None,
+        }
+    }
+}
+
+impl ModelLimits {
+    pub(crate) const fn rate(&self) -> RateLimit {
+        RateLimit {
+            per_second: self.per_second,
+            burst: self.burst,
+        }
+    }
+}
+
 /// Rates, budgets, connections and concurrency.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Rate of each principal over all models.
     pub principal: RateLimit,
+    /// Rows that each principal may ask, over all models; `burst` is the most of one request. Absent means no bound but
+    /// `max_rows` of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RateLimit>,
+    /// Bytes of bodies that each principal may send; `burst` is the most of one request. Absent means no bound but those of
+    /// `[bodies]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<RateLimit>,
     /// Admitted requests of each principal in one UTC day.
     pub daily_budget: u64,
     /// Refusals of each principal that get a record of their own. Beyond it one in 10 s does, which says that further
@@ -57,6 +99,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             principal: RateLimit::default(),
+            rows: None,
+            bytes: None,
             daily_budget: 100_000,
             refusal_records: RateLimit {
                 per_second: PerSecond::known(20.0),
@@ -73,6 +117,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The limits of each principal as a list of quotas and windows in seconds (draft-ietf-httpapi-ratelimit-headers-10 section 3).
+    pub(crate) fn described(&self) -> String {
+        let RateLimit { per_second, burst } = self.principal;
+        let window = (f64::from(burst.get()) / per_second.get()).ceil();
+        format!(
+            "\"rate\";q={burst};w={window:.0}, \"day\";q={};w=86400",
+            self.daily_budget
+        )
+    }
+
     /// How many inferences run at once.
     pub(crate) fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

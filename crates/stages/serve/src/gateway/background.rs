@@ -18,6 +18,9 @@ pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken)
     let mut failing = false;
     loop {
         let refreshed = shared.access.refresh().await;
+        if let Err(error) = shared.standings.refresh(&shared.keeper).await {
+            tracing::error!(%error, "the former standings of clients go on binding");
+        }
         let failed_before = std::mem::replace(&mut failing, refreshed.is_err());
         if let Err(error) = refreshed {
             // `Access` accepts no key until it could read again.

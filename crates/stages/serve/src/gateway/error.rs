@@ -4,7 +4,12 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use stockade_store::OpenError;
 
-use crate::{identity::TrustError, snapshot::ConfigError, tls::TlsError};
+use crate::{
+    identity::TrustError,
+    queries::{StandingsError, WatchError},
+    snapshot::ConfigError,
+    tls::TlsError,
+};
 
 /// The gateway could not open its ports.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub enum BindError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The standings of clients could not be read.
+    #[error("what was done about suspected clients cannot be read, so nothing is served")]
+    Standings(#[from] StandingsError),
+    /// A model cannot be watched as configured.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -45,6 +56,9 @@ pub enum ReloadError {
     /// The configuration cannot be served.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A model cannot be watched as configured.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The reload could not be recorded.
     #[error("the reload cannot be recorded, so it does not take effect")]
     Unrecorded,

@@ -7,6 +7,7 @@
 //! the work and settled after it: what was not admitted gives its unit back, and what was admitted is in the log,
 //! from which the day's use is rebuilt before the port opens, so that a restart does not refill it.
 
+mod information;
 mod share;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 use stockade_access::PrincipalId;
 use stockade_evidence::{Actor, Control, Event, Record, Timestamp};
+use stockade_model::{Signature, Tensor};
 use stockade_protocol::ErrorCode;
 use stockade_store::{CounterKey, Counters, Keeper, OpenError, Rate, Reservation};
 
@@ -25,14 +27,26 @@ use crate::{
     config::{Limits, RateLimit},
 };
 
-pub(crate) use self::share::{Held, Shares};
+pub(crate) use self::{
+    information::{RowBits, row_bits},
+    share::{Held, Shares},
+};
 
 const MS_PER_DAY: i64 = 86_400_000;
 
-/// A unit of the day's budget. It is given back unless the request was admitted.
+/// A part of a day's budget. It is given back unless the request was admitted.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     reservation: Reservation,
+}
+
+/// What one answer can carry, reserved where a budget bounds it.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    row: Option<RowBits>,
+    rows: u64,
+    bits: u64,
+    reserved: Option<Reserved>,
 }
 
 impl Reserved {
@@ -40,6 +54,11 @@ impl Reserved {
     pub(crate) fn spend(self, counters: &Counters) {
         let cost = self.reservation.cost();
         counters.settle(self.reservation, cost);
+    }
+
+    /// The request was admitted, and its answer cost as much.
+    pub(crate) fn settle(self, counters: &Counters, actual: u64) {
+        counters.settle(self.reservation, actual);
     }
 
     /// The request was refused.
@@ -55,7 +74,34 @@ pub(crate) fn principal(
     who: &PrincipalId,
     now: Instant,
 ) -> Result<(), Refusal> {
-    take(counters, &rate_key(who), limits.principal, now)
+    take(counters, &rate_key(who), limits.principal, 1, now)
+}
+
+/// Counts the rows and the bytes of a request against those that `who` may send.
+pub(crate) fn size(
+    counters: &Counters,
+    limits: &Limits,
+    who: &PrincipalId,
+    (rows, bytes): (u64, usize),
+    now: Instant,
+) -> Result<(), Refusal> {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    for (what, limit, count) in [("rows", limits.rows, rows), ("bytes", limits.bytes, bytes)] {
+        let Some(limit) = limit else { continue };
+        let Ok(count) = u32::try_from(count).map(|count| count.min(limit.burst.get().saturating_add(1)))
+        else {
+            return Err(Refusal::invalid("the request is larger than any limit"));
+        };
+        if count > limit.burst.get() {
+            let most = limit.burst;
+            return Err(Refusal::invalid(format!(
+                "a request may hold {most} {what} at most"
+            )));
+        }
+        let key = CounterKey::new(format!("{what}:{who}"));
+        take(counters, &key, limit, count, now)?;
+    }
+    Ok(())
 }
 
 /// Counts one request of `who` at `model` against their common rate.
@@ -70,6 +116,7 @@ pub(crate) fn model(
         counters,
         &CounterKey::new(format!("model:{who}:{model}")),
         limit,
+        1,
         now,
     )
 }
@@ -106,8 +153,97 @@ pub(crate) fn reserve(
                 "the budget of this day (UTC) is spent",
             )
             .after(until_midnight(now))
+            .limited_by("day")
         })?;
     Ok(Reserved { reservation })
+}
+
+/// What is left of the day's budget of `who`, and the seconds until the next one, where less than a tenth is left.
+pub(crate) fn left(
+    counters: &Counters,
+    limits: &Limits,
+    who: &PrincipalId,
+    now: Timestamp,
+) -> Option<(u64, u64)> {
+    let left = limits
+        .daily_budget
+        .saturating_sub(counters.used(&budget_key(who), now.day()));
+    (left < limits.daily_budget / 10).then(|| (left, until_midnight(now).as_secs().saturating_add(1)))
+}
+
+/// Reserves `bits` of what the answers of `model` to `who` may carry in a day.
+fn reserve_bits(
+    counters: &Counters,
+    budget: u64,
+    (who, model): (&PrincipalId, &str),
+    bits: u64,
+    now: Timestamp,
+) -> Result<Reserved, Refusal> {
+    let reservation = counters
+        .reserve(&bits_key(who, model), now.day(), budget, bits)
+        .map_err(|_| {
+            Refusal::new(
+                ErrorCode::BudgetSpent,
+                Control::ExtractionDetection,
+                "what is left of this day's budget (UTC) of information is less than the answer can carry",
+            )
+            .after(until_midnight(now))
+            .limited_by("bits")
+        })?;
+    Ok(Reserved { reservation })
+}
+
+/// Reserves what an answer to `rows` rows can carry. Where nothing bounds that and a budget does, it is refused.
+pub(crate) fn carry(
+    counters: &Counters,
+    budget: Option<u64>,
+    whom: (&PrincipalId, &str),
+    (row, rows): (Option<RowBits>, u64),
+    now: Timestamp,
+) -> Result<Carried, Refusal> {
+    let bits = row.map_or(0, |row| row.reserve(rows));
+    let reserved = match (budget, row) {
+        (Some(budget), Some(_)) => Some(reserve_bits(counters, budget, whom, bits, now)?),
+        (Some(_), None) => return Err(Refusal::internal()),
+        (None, Some(_) | None) => None,
+    };
+    Ok(Carried {
+        row,
+        rows,
+        bits,
+        reserved,
+    })
+}
+
+impl Carried {
+    /// Bits of the admission.
+    pub(crate) const fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    /// The request was refused.
+    pub(crate) fn give_back(self, counters: &Counters) {
+        if let Some(reserved) = self.reserved {
+            reserved.give_back(counters);
+        }
+    }
+
+    /// The answer is there, or none is; says how many bits more it can carry than its admission said.
+    pub(crate) fn settle(
+        self,
+        counters: &Counters,
+        outputs: Option<&[(String, Tensor)]>,
+        signature: &Signature,
+    ) -> u64 {
+        let actual = match (self.row, outputs) {
+            (Some(row), Some(outputs)) => row.settle(self.rows, outputs, signature),
+            (Some(_) | None, _) => 0,
+        };
+        if let Some(reserved) = self.reserved {
+            reserved.settle(counters, actual);
+        }
+        actual.saturating_sub(self.bits)
+    }
 }
 
 /// Whether a refusal of `who` still gets a record of its own.
@@ -119,13 +255,28 @@ pub(crate) fn refusal_record(counters: &Counters, limits: &Limits, who: &Princip
 /// Sets the budgets of the running day to what the log says was admitted.
 pub(crate) async fn rebuild(keeper: &Keeper, now: Timestamp) -> Result<(), OpenError> {
     let mut used: HashMap<String, u64> = HashMap::new();
+    let mut bits: HashMap<(String, String), u64> = HashMap::new();
     let midnight = now.plus_ms(-now.unix_ms().rem_euclid(MS_PER_DAY));
     let mut count = |_: u64, record: &Record| {
-        if let (Event::RequestAdmitted, Actor::Principal { id }) = (record.event, &record.actor)
-            && record.time >= midnight
-        {
+        let Actor::Principal { id } = &record.actor else {
+            return;
+        };
+        let detail = match record.event {
+            Event::RequestAdmitted => "bits",
+            Event::RequestOutcome => "bits_beyond",
+            _ => return,
+        };
+        if record.time < midnight {
+            return;
+        }
+        if record.event == Event::RequestAdmitted {
             let count = used.entry(id.clone()).or_default();
             *count = count.saturating_add(1);
+        }
+        let carried = record.details.get(detail).and_then(serde_json::Value::as_u64);
+        if let (Some(carried), Some(subject)) = (carried, &record.subject) {
+            let count = bits.entry((id.clone(), subject.name.clone())).or_default();
+            *count = count.saturating_add(carried);
         }
     };
     keeper.entries_since(midnight, &mut count).await?;
@@ -135,17 +286,31 @@ pub(crate) async fn rebuild(keeper: &Keeper, now: Timestamp) -> Result<(), OpenE
             keeper.counters().restore(&budget_key(&who), now.day(), used);
         }
     }
+    for ((id, model), used) in bits {
+        if let Ok(who) = id.parse::<PrincipalId>() {
+            keeper
+                .counters()
+                .restore(&bits_key(&who, &model), now.day(), used);
+        }
+    }
     Ok(())
 }
 
-fn take(counters: &Counters, key: &CounterKey, limit: RateLimit, now: Instant) -> Result<(), Refusal> {
-    counters.take(key, rate(limit), 1, now).map_err(|wait| {
+fn take(
+    counters: &Counters,
+    key: &CounterKey,
+    limit: RateLimit,
+    cost: u32,
+    now: Instant,
+) -> Result<(), Refusal> {
+    counters.take(key, rate(limit), cost, now).map_err(|wait| {
         Refusal::new(
             ErrorCode::RateLimited,
             Control::RateLimits,
             "too many requests in a short time",
         )
         .after(wait.0)
+        .limited_by("rate")
     })
 }
 
@@ -163,6 +328,10 @@ fn rate_key(who: &PrincipalId) -> CounterKey {
 
 fn budget_key(who: &PrincipalId) -> CounterKey {
     CounterKey::new(format!("day:{who}"))
+}
+
+fn bits_key(who: &PrincipalId, model: &str) -> CounterKey {
+    CounterKey::new(format!("bits:{who}:{model}"))
 }
 
 fn until_midnight(now: Timestamp) -> Duration {

@@ -25,6 +25,9 @@ const OUTCOMES_MAX: usize = 4096;
 /// A log that takes longer than this for one record is as good as none.
 const APPEND_MAX: Duration = Duration::from_secs(10);
 
+/// RFC 8785 carries integers up to this exactly: 285 years of microseconds.
+const MOST_EXACT: u64 = 1 << 53;
+
 /// Writes the gateway's records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -45,6 +48,8 @@ pub(crate) struct Admission<'a> {
     pub(crate) body_bytes: usize,
     /// Rows of the first input.
     pub(crate) rows: u64,
+    /// Bits that the answer can carry.
+    pub(crate) bits: u64,
 }
 
 /// How an admitted request ended.
@@ -58,6 +63,8 @@ pub(crate) struct Outcome {
     pub(crate) code: Option<&'static str>,
     pub(crate) duration: Duration,
     pub(crate) rows: u64,
+    /// Bits beyond those of the admission.
+    pub(crate) bits_beyond: u64,
     /// The output policy that shaped the answer.
     pub(crate) output: Option<String>,
     /// The server that was asked.
@@ -88,7 +95,8 @@ impl Recorder {
         })
         .with("action", admission.action.name())
         .with("body_bytes", admission.body_bytes as u64)
-        .with("rows", admission.rows);
+        .with("rows", admission.rows)
+        .with("bits", admission.bits.min(MOST_EXACT));
         self.append(identified(record, admission.who)).await
     }
 
@@ -107,6 +115,9 @@ impl Recorder {
                 .with("status", outcome.status)
                 .with("duration_us", micros(outcome.duration))
                 .with("rows", outcome.rows);
+            if outcome.bits_beyond > 0 {
+                record = record.with("bits_beyond", outcome.bits_beyond.min(MOST_EXACT));
+            }
             if let Some(code) = outcome.code {
                 record = record.with("code", code);
             }
@@ -240,8 +251,6 @@ fn actor(who: &PrincipalId) -> Actor {
 }
 
 fn micros(duration: Duration) -> u64 {
-    // RFC 8785 carries integers up to 2^53 exactly: 285 years of microseconds.
-    u64::try_from(duration.as_micros())
-        .unwrap_or(u64::MAX)
-        .min(1 << 53)
+    let micros = u64::try_from(duration.as_micros());
+    micros.unwrap_or(u64::MAX).min(MOST_EXACT)
 }

@@ -14,6 +14,14 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Of a request that no client sent.
+    pub(crate) const fn own(request_id: RecordId) -> Self {
+        Self {
+            request_id,
+            parent: None,
+        }
+    }
+
     pub(crate) fn new(request_id: RecordId, headers: &HeaderMap) -> Self {
         let parent = headers
             .get("traceparent")

@@ -16,10 +16,10 @@ use stockade_access::{
     Access, ApiKey, Environment, ExternalIdentity, NewKey, NewPrincipal, PolicySet, PrincipalKind, Role,
     bind_identity, create_key, create_principal,
 };
-use stockade_crypto::{KeyFolder, KeyProvider};
+use stockade_crypto::{KeyFolder, KeyProvider, SecretBytes};
 use stockade_evidence::{Actor, Digest, Event, Record, Timestamp};
 use stockade_model::{EngineChoice, Graph, Labels, Limits, NoExternalData, Session};
-use stockade_serve::{Bound, Config, Gateway, LoadedModel, ModelSet};
+use stockade_serve::{Bound, Config, Gateway, LoadedModel, ModelSet, Sample, Samples};
 use stockade_store::{Handle, Keeper, StateDir};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinSet};
@@ -309,7 +309,51 @@ pub(crate) fn models_for(config: &Config) -> ModelSet {
     let held_here = |(_, config): &(&String, &stockade_serve::ModelConfig)| {
         !stockade_serve::UpstreamSource::is_named_by(&config.source)
     };
-    ModelSet::new(config.models.iter().filter(held_here).map(model)).unwrap()
+    let models = ModelSet::new(config.models.iter().filter(held_here).map(model)).unwrap();
+    let watched = |(name, config): (&String, &stockade_serve::ModelConfig)| {
+        config.extraction.as_ref().map(|_| (name.clone(), samples()))
+    };
+    let samples = config.models.iter().filter_map(watched).collect();
+    models.watching(samples, SecretBytes::new(vec![5; 32]))
+}
+
+/// Images of digits with what they show, of which the first [`REFERENCE`] are the sample that watches learn from.
+pub(crate) fn images() -> Vec<(Vec<f32>, i64)> {
+    let bytes = std::fs::read(example(&["digits", "expected.json"])).unwrap();
+    let all: Value = serde_json::from_slice(&bytes).unwrap();
+    let images = all["images"].as_array().unwrap();
+    images
+        .iter()
+        .map(|image| {
+            let pixels = image["pixels"].as_array().unwrap();
+            #[expect(clippy::cast_possible_truncation, reason = "pixels are 0 to 16")]
+            let pixels = pixels
+                .iter()
+                .map(|pixel| pixel.as_f64().unwrap() as f32)
+                .collect();
+            (pixels, image["label"].as_i64().unwrap())
+        })
+        .collect()
+}
+
+/// How many of the images watches learn from.
+pub(crate) const REFERENCE: usize = 300;
+
+fn samples() -> Samples {
+    let rows = images().into_iter().take(REFERENCE);
+    Samples {
+        reference: Sample {
+            digest: Digest::sha256(b"reference"),
+            values: rows.flat_map(|(pixels, _)| pixels).collect(),
+            width: 64,
+        },
+        surveys: std::collections::BTreeMap::new(),
+    }
+}
+
+/// A request about one image.
+pub(crate) fn about(pixels: &[f32]) -> Value {
+    json!({"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": pixels}]})
 }
 
 type Loaded = (Arc<Session>, Digest, Option<Labels>);

@@ -1,0 +1,194 @@
+//! Between the model's answer and what leaves of it: the queries of each client are watched (control 32), and suspects get
+//! what their standing leaves (control 34).
+//!
+//! What is looked at is the true answer; what a client stands for decides before and after it. An alarm is durable before the
+//! answer leaves that raised it.
+
+use std::{borrow::Cow, time::Duration};
+
+use stockade_access::PrincipalId;
+use stockade_evidence::{Control, Event, Record, Subject, SubjectKind};
+use stockade_model::Tensor;
+use stockade_protocol::ErrorCode;
+
+use super::Identified;
+use crate::{
+    answer::Refusal,
+    config::{OutputPolicy, Step},
+    models::ServedModel,
+    queries::{Raised, Rows, Standing},
+};
+
+/// Named tensors.
+type Named = Vec<(String, Tensor)>;
+
+/// What a client's standing does to one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Treatment {
+    coarser: bool,
+    deceptive: bool,
+    slow: bool,
+}
+
+impl Identified<'_> {
+    /// What the client stands for at this model; a blocked one is refused without a reason.
+    pub(super) fn treatment(&self, model: &ServedModel) -> Result<Treatment, Refusal> {
+        let standing = self.shared.standings.of(model.name(), &self.who.principal.id);
+        let Some(standing) = standing else {
+            return Ok(Treatment::default());
+        };
+        let mut treatment = Treatment::default();
+        for step in standing.binding(self.shared.keeper.now()) {
+            match step {
+                Step::Record => {}
+                Step::Coarser => treatment.coarser = true,
+                Step::Deceptive => treatment.deceptive = true,
+                Step::Slow => treatment.slow = true,
+                Step::Block => return Err(blocked()),
+            }
+        }
+        Ok(treatment)
+    }
+
+    /// Looks at a request and its true answer, and gives the answer that the client gets.
+    pub(super) async fn watched(
+        &self,
+        model: &ServedModel,
+        asked: Option<Rows>,
+        outputs: Named,
+        treatment: Treatment,
+    ) -> Result<Named, Refusal> {
+        let (Some(watch), Some(asked)) = (model.watch(), asked) else {
+            // Unwatched models have no suspects, but a standing outlives a change of configuration.
+            return if treatment.deceptive {
+                Err(Refusal::internal())
+            } else {
+                Ok(outputs)
+            };
+        };
+        let at = self.shared.seconds(self.call.started);
+        let principal = &self.who.principal;
+        let roles = principal.roles.iter().cloned();
+        let raised = if asked.iter().len() <= FEW_ROWS {
+            watch.observe(&principal.id, roles, at, &asked, &outputs)
+        } else {
+            tokio::task::block_in_place(|| watch.observe(&principal.id, roles, at, &asked, &outputs))
+        };
+        for raised in &raised {
+            self.raise(model, raised).await?;
+        }
+        if !treatment.deceptive {
+            return Ok(outputs);
+        }
+        watch
+            .deceived(outputs, &asked, model.labels())
+            .ok_or_else(Refusal::internal)
+    }
+
+    /// Records an alarm and what follows from it for each suspect.
+    async fn raise(&self, model: &ServedModel, raised: &Raised) -> Result<(), Refusal> {
+        if raised.suspects.is_empty() {
+            let fill = |record: Record| alarmed(record, raised, None);
+            return self
+                .shared
+                .recorder
+                .system(Event::ClientSuspected, model.subject(), fill)
+                .await;
+        }
+        for suspect in &raised.suspects {
+            self.suspect(model, raised, suspect).await?;
+        }
+        Ok(())
+    }
+
+    async fn suspect(
+        &self,
+        model: &ServedModel,
+        raised: &Raised,
+        suspect: &PrincipalId,
+    ) -> Result<(), Refusal> {
+        let Some(watch) = model.watch() else { return Ok(()) };
+        let shared = self.shared;
+        // One alarm after the other, so that two of them are two steps.
+        let _alone = shared.raising.lock().await;
+        let before = shared.standings.of(model.name(), suspect);
+        let random = stockade_crypto::random_array().map_err(|_| Refusal::internal())?;
+        let next = Standing::after(
+            watch.config(),
+            (model.name(), suspect),
+            shared.keeper.now(),
+            before.as_ref(),
+            u32::from_le_bytes(random),
+        );
+        let change = next.as_ref().map(Standing::put).transpose();
+        let change = change.map_err(|_| Refusal::internal())?;
+        let fill = |record: Record| {
+            let record = alarmed(record, raised, next.as_ref())
+                .with("model", model.name())
+                .with("model_version", model.version());
+            match change {
+                Some(change) => record.changing(change),
+                None => record,
+            }
+        };
+        let subject = Subject::new(SubjectKind::Principal, suspect.as_str());
+        shared
+            .recorder
+            .system(Event::ClientSuspected, subject, fill)
+            .await?;
+        shared.metrics.alarm();
+        if shared.standings.refresh(&shared.keeper).await.is_err() {
+            return Err(Refusal::unrecorded());
+        }
+        Ok(())
+    }
+
+    /// Lets a slowed client wait.
+    pub(super) async fn slowed(&self, model: &ServedModel, treatment: Treatment) {
+        let wait = model
+            .watch()
+            .filter(|_| treatment.slow)
+            .map_or(Duration::ZERO, |watch| watch.config().slow_ms.get());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Requests of so many rows are looked at on the connection's thread.
+const FEW_ROWS: usize = 16;
+
+/// The policy that a client gets under its treatment.
+pub(super) fn coarser<'m>(
+    policy: Cow<'m, OutputPolicy>,
+    model: &'m ServedModel,
+    treatment: Treatment,
+) -> Cow<'m, OutputPolicy> {
+    match model.watch().filter(|_| treatment.coarser) {
+        Some(watch) => Cow::Owned(policy.and(&watch.config().coarser)),
+        None => policy,
+    }
+}
+
+fn alarmed(record: Record, raised: &Raised, next: Option<&Standing>) -> Record {
+    let alarm = &raised.alarm;
+    let record = record
+        .under(Control::ExtractionDetection)
+        .with("detector", alarm.detector.as_str())
+        .with("scope", alarm.scope.as_str())
+        .with("at_query", alarm.at_query)
+        .with("statistic", alarm.statistic);
+    let Some(next) = next else { return record };
+    record
+        .with("step", next.steps.last().map(|step| step.as_str()))
+        .with("until", next.until.unix_ms())
+}
+
+/// Nothing tells a client why.
+fn blocked() -> Refusal {
+    Refusal::new(
+        ErrorCode::Blocked,
+        Control::ExtractionDetection,
+        "this request is not answered",
+    )
+}
