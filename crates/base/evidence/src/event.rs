@@ -81,6 +81,8 @@ events! {
     RequestAdmitted = "request.admitted", API_ACTIVITY, 2;
     /// How an admitted request ended.
     RequestOutcome = "request.outcome", API_ACTIVITY, 99;
+    /// An answer was marked; the record commits to what was asked and answered, and shows neither.
+    AnswerMarked = "answer.marked", API_ACTIVITY, 99;
     /// An identified request was refused.
     RequestRefused = "request.refused", API_ACTIVITY, 2;
     /// Requests refused before identification, merged per reason and source prefix over 10 s.

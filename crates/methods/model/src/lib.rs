@@ -2,6 +2,7 @@
 //!
 //! Start at [`Graph::from_onnx`], which reads foreign bytes into one normal form, and [`Session::load`], which runs a graph on one of two engines ([`EngineChoice`]):
 //! rten (pure Rust, always there) or ONNX Runtime (where configuration names the library). Everything else about models is a transform from graph to graph.
+//! [`mark`] is the watermark in a served model's answers.
 //! Reading is bounded by [`Limits`]; a run is not, in time or in memory, so run only models whose origin is known.
 //! The crate is pure: files come in through [`ExternalData`] and an engine's library by a path that the caller chose.
 
@@ -15,6 +16,7 @@ mod graph;
 mod import;
 mod limits;
 mod lower;
+pub mod mark;
 mod normal;
 mod proto;
 mod rewrite;
