@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Up(commands::up::Arguments),
     /// Serve the configured models
     Serve(commands::serve::Arguments),
-    /// Seal, list, show and open model versions
+    /// Seal, list, show and open model versions; judge who trained on marked answers
     #[command(subcommand)]
     Model(commands::model::Verb),
     /// Principals, API keys, and what policy says of them

@@ -1,4 +1,6 @@
-//! `stockade model`: seal, list, show and open versions in the vault.
+//! `stockade model`: seal, list, show and open versions in the vault; judge who trained on marked answers.
+
+mod mark;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +25,15 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    #[command(flatten)]
+    Vault(InVault),
+    /// The watermark in a served model's answers
+    #[command(subcommand)]
+    Mark(mark::Verb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InVault {
     /// Encrypt files into the vault as the next version of NAME
     #[command(after_help = "Example:\n  stockade model seal fraud fraud.onnx fraud.onnx.data")]
     Seal {
@@ -62,6 +73,13 @@ pub(crate) enum Hash {
 }
 
 pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Vault(verb) => in_vault(global, verb, output).await,
+        Verb::Mark(verb) => mark::run(&verb, output),
+    }
+}
+
+async fn in_vault(global: &Global, verb: InVault, output: &Output) -> Result<Exit, Failure> {
     let project = Project::find(global, &[])?;
     let handle = project.handle().await?;
     let vault = project.vault(&handle)?;
@@ -76,7 +94,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
             async move { project.actor(global, handle, action, &resource).await }
         };
         match verb {
-            Verb::Seal { name, files, hash } => {
+            InVault::Seal { name, files, hash } => {
                 let actor = may(Action::ModelSeal, name.as_str()).await?;
                 let files = sources(&files)?;
                 let progress = progress(global, &files)?;
@@ -95,7 +113,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                     format!("sealed {name}@{} ({})", version.version, version.id)
                 })?;
             }
-            Verb::List => {
+            InVault::List => {
                 project
                     .actor(global, &handle, Action::ModelList, &Resource::Server)
                     .await?;
@@ -117,7 +135,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                     columns(&["ARTIFACT", "SEALED", "BYTES", "ID"], &rows)
                 })?;
             }
-            Verb::Show { artifact } => {
+            InVault::Show { artifact } => {
                 may(Action::ModelMetadata, artifact.name.as_str()).await?;
                 let shown = vault
                     .catalog()
@@ -127,7 +145,7 @@ pub(crate) async fn run(global: &Global, verb: Verb, output: &Output) -> Result<
                 let text = serde_json::to_string_pretty(&shown).exit(Exit::Failed)?;
                 output.result(&shown, || text)?;
             }
-            Verb::Open { artifact, out } => {
+            InVault::Open { artifact, out } => {
                 let actor = may(Action::ModelOpen, artifact.name.as_str()).await?;
                 let version = vault
                     .open_to(&actor, &artifact, &out, clock::now())
