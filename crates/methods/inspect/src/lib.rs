@@ -2,4 +2,7 @@
 //!
 //! [`queries`] looks at the stream of queries to one model, per principal and across principals.
 
+mod features;
+mod nearest;
+mod numbers;
 pub mod queries;

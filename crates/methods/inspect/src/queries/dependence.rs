@@ -11,7 +11,7 @@
 //! # Cost
 //! At most 256 numbers of the input are looked at, those whose bins vary most.
 
-use super::numbers::quantile;
+use crate::numbers::quantile;
 
 /// Most numbers in the tree.
 const MOST: usize = 256;
@@ -223,8 +223,8 @@ fn marginal(counts: &[[f32; BINS]; BINS]) -> [[f32; BINS]; BINS] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::numbers::Keyed;
     use super::*;
+    use crate::numbers::Keyed;
 
     #[test]
     fn values_that_never_meet_are_surprising() {

@@ -8,7 +8,7 @@
 //! # Limits
 //! Bits are not fidelity: a few well-chosen labels teach a clone more than many scores of the same input. Timing and errors are not counted.
 
-use super::numbers::ln_choose;
+use crate::numbers::ln_choose;
 
 /// What a policy lets out of one answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

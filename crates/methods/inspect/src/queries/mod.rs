@@ -27,11 +27,8 @@
 //! - An adaptive attacker who sees rejections can steer around the near-copy index (OARS; Feng et al., CCS 2023): answer an alarm late or quietly.
 
 mod dependence;
-mod drift;
-mod features;
 pub mod information;
 mod near_duplicates;
-mod numbers;
 mod reference;
 pub mod sequential;
 mod state;
@@ -39,8 +36,9 @@ mod timing;
 mod tolerances;
 mod watch;
 
+pub use crate::features::{DIMENSIONS, Features};
+
 pub use self::{
-    features::{DIMENSIONS, Features},
     near_duplicates::{IndexSize, Likeness},
     reference::{Reference, ReferenceError},
     state::{StateError, fuzz_query_watch},

@@ -18,10 +18,8 @@
 //! The oldest queries are forgotten, so a walk slower than the index's capacity is not seen. Feng et al. (*Stateful defenses
 //! for machine learning models are not yet secure*, CCS 2023) adapt step sizes to rejections: do not reveal them at once.
 
-use super::{
-    DIMENSIONS, LEVELS,
-    numbers::{Keyed, mix, squared_distance},
-};
+use super::{DIMENSIONS, LEVELS};
+use crate::numbers::{Keyed, mix, squared_distance};
 
 /// Tables of buckets.
 const TABLES: usize = 8;

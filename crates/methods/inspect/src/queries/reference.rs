@@ -5,13 +5,13 @@
 //! should be rows on which the model was *not* trained, since a model is surer of rows that it has seen.
 
 use super::{
-    DETECTORS, DIMENSIONS, Features, Hit, LEVELS, Tolerances,
-    dependence::Tree,
-    drift::{Bank, NEIGHBOURS},
-    features::Projection,
-    near_duplicates::Likeness,
-    numbers::{Keyed, squared_distance, upper_bound},
+    DETECTORS, DIMENSIONS, Features, Hit, LEVELS, Tolerances, dependence::Tree, near_duplicates::Likeness,
     tolerances::DOUBT,
+};
+use crate::{
+    features::Projection,
+    nearest::{Bank, NEIGHBOURS},
+    numbers::{Keyed, squared_distance, upper_bound},
 };
 
 /// The share of real rows beyond the threshold of each level.

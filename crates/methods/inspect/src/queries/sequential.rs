@@ -225,8 +225,8 @@ fn grown(stake: f64, factor: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::numbers::{Keyed, upper_bound};
     use super::*;
+    use crate::numbers::{Keyed, upper_bound};
 
     #[test]
     fn the_false_alarm_rate_holds_by_simulation() {

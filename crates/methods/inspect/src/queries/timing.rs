@@ -68,8 +68,8 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
-    use super::super::numbers::Keyed;
     use super::*;
+    use crate::numbers::Keyed;
 
     #[test]
     fn equal_intervals_are_hits_and_random_ones_hardly_ever() {

@@ -6,7 +6,8 @@
 //! [`Survey`] of honest streams, kept apart from those on which results are reported (Clopper and Pearson 1934), times a slack for
 //! clients who are odder than those surveyed.
 
-use super::{DETECTORS, Detector, Hits, LEVELS, numbers::upper_bound};
+use super::{DETECTORS, Detector, Hits, LEVELS};
+use crate::numbers::upper_bound;
 
 /// Probability with which a bound may be too low.
 pub(super) const DOUBT: f64 = 0.01;

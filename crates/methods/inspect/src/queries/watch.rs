@@ -9,11 +9,11 @@ use std::{collections::BTreeMap, fmt};
 use super::{
     DETECTORS, Detector, Features, Hits, IndexSize, LEVELS, Reference, Tolerances,
     near_duplicates::Index,
-    numbers::{fingerprint, mix, name},
     reference::Reading,
     sequential::{Evidence, FalseAlarms, Pooled, Record, likelier},
     timing::Trail,
 };
+use crate::numbers::{fingerprint, mix, name};
 
 /// One query and the model's answer to it, as the model gave it (before any rounding).
 #[derive(Clone, Copy, Debug)]

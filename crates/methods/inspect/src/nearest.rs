@@ -1,6 +1,6 @@
-//! Drift from real rows, given the answer: how far an input is from the rows of the reference sample that got the same one.
+//! How far an input is from rows of the reference sample: from all of them, or from those that got one answer.
 //!
-//! A client who asks about two classes only is as near to the rows of those as anybody; a foreign pool is not.
+//! Given the answer, a client who asks about two classes only is as near to the rows of those as anybody; a foreign pool is not.
 //!
 //! # Citation
 //! The distance to the k-th nearest neighbour as a conformity score: Bates et al., *Testing for outliers with conformal p-values*, Annals
@@ -10,27 +10,27 @@
 //! # Limits
 //! Blind to real, fresh rows of the domain, whoever sends them.
 
-use super::{DIMENSIONS, numbers::squared_distance};
+use crate::{features::DIMENSIONS, numbers::squared_distance};
 
 /// The distance is to this nearest row, so that one odd row in the bank hides little.
-pub(super) const NEIGHBOURS: usize = 3;
+pub(crate) const NEIGHBOURS: usize = 3;
 
 /// Points of real rows that got one answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Bank {
+pub(crate) struct Bank {
     /// `DIMENSIONS` numbers each.
-    pub(super) points: Vec<f32>,
+    pub(crate) points: Vec<f32>,
 }
 
 impl Bank {
-    pub(super) fn new(points: impl Iterator<Item = [f32; DIMENSIONS]>) -> Self {
+    pub(crate) fn new(points: impl Iterator<Item = [f32; DIMENSIONS]>) -> Self {
         Self {
             points: points.flatten().collect(),
         }
     }
 
     /// Distance to the third nearest row; infinite when there are fewer.
-    pub(super) fn distance(&self, point: &[f32; DIMENSIONS]) -> f32 {
+    pub(crate) fn distance(&self, point: &[f32; DIMENSIONS]) -> f32 {
         let mut nearest = [f32::INFINITY; NEIGHBOURS];
         for row in self.points.chunks_exact(DIMENSIONS) {
             let mut squared = squared_distance(row, point);

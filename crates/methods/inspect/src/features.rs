@@ -7,7 +7,7 @@
 //! # Cost
 //! One pass over the input for each direction: 784 inputs are 25,000 multiplications.
 
-use super::numbers::{Keyed, dot, quantile};
+use crate::numbers::{Keyed, dot, quantile};
 
 /// Directions kept; fewer when the input has fewer than twice as many numbers, the rest is 0.
 pub const DIMENSIONS: usize = 32;
@@ -32,19 +32,19 @@ pub struct Features {
 
 /// From inputs to features.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Projection {
-    pub(super) mean: Vec<f32>,
-    pub(super) inverse_spread: Vec<f32>,
+pub(crate) struct Projection {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) inverse_spread: Vec<f32>,
     /// The middle of each column's range, and the inverse of half of it.
-    pub(super) middle: Vec<f32>,
-    pub(super) inverse_range: Vec<f32>,
+    pub(crate) middle: Vec<f32>,
+    pub(crate) inverse_range: Vec<f32>,
     /// `DIMENSIONS` rows, one after the other, each as long as an input.
-    pub(super) directions: Vec<f32>,
+    pub(crate) directions: Vec<f32>,
 }
 
 impl Projection {
     /// Learns from real rows, each of `inputs` finite numbers.
-    pub(super) fn fit(rows: &[f32], inputs: usize, secret: &[u8; 32]) -> Self {
+    pub(crate) fn fit(rows: &[f32], inputs: usize, secret: &[u8; 32]) -> Self {
         let (mean, inverse_spread) = standard(rows, inputs);
         let (middle, inverse_range) = (0..inputs).map(|index| range(rows, inputs, index)).unzip();
         let mut projection = Self {
@@ -64,12 +64,12 @@ impl Projection {
         projection
     }
 
-    pub(super) fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.mean.len()
     }
 
     /// `None` for a row of another length or with a number that is not finite.
-    pub(super) fn features(&self, row: &[f32]) -> Option<Features> {
+    pub(crate) fn features(&self, row: &[f32]) -> Option<Features> {
         if row.len() != self.inputs() || !row.iter().all(|value| value.is_finite()) {
             return None;
         }
@@ -250,7 +250,7 @@ mod tests {
                 projection.features(&rows[..16]).unwrap(),
                 projection.features(&rows[16..32]).unwrap(),
             );
-            super::super::numbers::squared_distance(&a.point, &b.point).sqrt()
+            crate::numbers::squared_distance(&a.point, &b.point).sqrt()
         };
         assert!((apart(&one) - apart(&two)).abs() < 0.02 * apart(&one));
         assert_ne!(

@@ -1,7 +1,7 @@
 //! The few numbers that the detectors need: dot products, keyed random numbers, binomial bounds.
 
 /// The value below which this share of the sorted values lies.
-pub(super) fn quantile(sorted: &[f32], share: f64) -> f32 {
+pub(crate) fn quantile(sorted: &[f32], share: f64) -> f32 {
     let last = sorted.len().saturating_sub(1);
     #[expect(
         clippy::cast_possible_truncation,
@@ -13,35 +13,35 @@ pub(super) fn quantile(sorted: &[f32], share: f64) -> f32 {
 }
 
 /// A stream of numbers drawn from a secret and a label: the same secret and label give the same numbers.
-pub(super) struct Keyed(blake3::OutputReader);
+pub(crate) struct Keyed(blake3::OutputReader);
 
 impl Keyed {
-    pub(super) fn new(secret: &[u8; 32], label: &str) -> Self {
+    pub(crate) fn new(secret: &[u8; 32], label: &str) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(secret);
         hasher.update(label.as_bytes());
         Self(hasher.finalize_xof())
     }
 
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
     /// Uniform in [0, 1).
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Standard normal (Box and Muller 1958).
     #[expect(clippy::cast_possible_truncation, reason = "single precision is meant")]
-    pub(super) fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         (radius * (std::f64::consts::TAU * self.unit()).cos()) as f32
     }
 
     /// A random order of `0..count` (Fisher and Yates).
-    pub(super) fn order(&mut self, count: usize) -> Vec<usize> {
+    pub(crate) fn order(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {
             #[expect(
@@ -56,7 +56,7 @@ impl Keyed {
 }
 
 /// A keyed 64-bit fingerprint of a row's exact bytes.
-pub(super) fn fingerprint(secret: &[u8; 32], row: &[f32]) -> u64 {
+pub(crate) fn fingerprint(secret: &[u8; 32], row: &[f32]) -> u64 {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     let mut bytes = [0_u8; 1024];
     for part in row.chunks(bytes.len() / 4) {
@@ -69,7 +69,7 @@ pub(super) fn fingerprint(secret: &[u8; 32], row: &[f32]) -> u64 {
 }
 
 /// A keyed 64-bit name of a principal.
-pub(super) fn name(secret: &[u8; 32], principal: &str) -> u64 {
+pub(crate) fn name(secret: &[u8; 32], principal: &str) -> u64 {
     first_eight(&blake3::keyed_hash(secret, principal.as_bytes()))
 }
 
@@ -83,7 +83,7 @@ fn first_eight(hash: &blake3::Hash) -> u64 {
 }
 
 /// Mixes two words into one (the finaliser of SplitMix64).
-pub(super) fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let mut word = a ^ b.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -91,7 +91,7 @@ pub(super) fn mix(a: u64, b: u64) -> u64 {
 }
 
 /// Sum of products, in eight lanes so that it vectorises and always adds in the same order.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f32 = left
@@ -109,7 +109,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Squared Euclidean distance, in lanes as [`dot`].
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f32 = left
@@ -130,7 +130,7 @@ pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 ///
 /// The one-sided bound of Clopper and Pearson (1934); with `hits` rows beyond an order statistic it is the tolerance
 /// limit of Wilks (1941): what a new row exceeds with at most this probability, whatever the distribution.
-pub(super) fn upper_bound(hits: u64, trials: u64, doubt: f64) -> f64 {
+pub(crate) fn upper_bound(hits: u64, trials: u64, doubt: f64) -> f64 {
     if hits >= trials {
         return 1.0;
     }
@@ -168,7 +168,7 @@ fn at_most(hits: u64, trials: u64, share: f64) -> f64 {
 }
 
 /// ln of `n` over `k`, for real numbers.
-pub(super) fn ln_choose(n: f64, k: f64) -> f64 {
+pub(crate) fn ln_choose(n: f64, k: f64) -> f64 {
     ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)
 }
 
