@@ -145,7 +145,7 @@ fn range(rows: &[f32], inputs: usize, index: usize) -> (f32, f32) {
 }
 
 /// Orthonormal rows that span the directions of most variance.
-fn principal_directions(rows: &[f32], inputs: usize, rank: usize, secret: &[u8; 32]) -> Vec<f32> {
+pub(crate) fn principal_directions(rows: &[f32], inputs: usize, rank: usize, secret: &[u8; 32]) -> Vec<f32> {
     let mut keyed = Keyed::new(secret, "inspect/queries/start");
     let mut basis: Vec<f32> = (0..rank * inputs).map(|_| keyed.normal()).collect();
     orthonormalise(&mut basis, inputs);

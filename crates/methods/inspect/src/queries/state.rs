@@ -10,6 +10,7 @@ use super::{
     timing::Trail,
     watch::{Limits, Principal, Watch},
 };
+use crate::codec::{Damage, Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"SKWATCH\x01";
 
@@ -29,11 +30,17 @@ pub enum StateError {
     OtherLimits,
 }
 
+impl From<Damage> for StateError {
+    fn from(_: Damage) -> Self {
+        Self::Damaged
+    }
+}
+
 impl Watch {
     /// The state as bytes, 8 MB at the index's default size; it tells who asked how often, so keep it as private as the log.
     #[must_use]
     pub fn to_bytes(&self, reference: &Reference) -> Vec<u8> {
-        let mut out = Writer(Vec::new());
+        let mut out = Writer::default();
         out.bytes(MAGIC);
         out.bytes(&tag(&self.secret, reference));
         out.word(self.index.size.log2_queries);
@@ -146,29 +153,7 @@ fn tag(secret: &[u8; 32], reference: &Reference) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-struct Writer(Vec<u8>);
-
 impl Writer {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn word(&mut self, value: u32) {
-        self.bytes(&value.to_le_bytes());
-    }
-
-    fn long(&mut self, value: u64) {
-        self.bytes(&value.to_le_bytes());
-    }
-
-    fn double(&mut self, value: f64) {
-        self.bytes(&value.to_le_bytes());
-    }
-
-    fn floats(&mut self, values: &[f32]) {
-        values.iter().for_each(|value| self.bytes(&value.to_le_bytes()));
-    }
-
     fn record(&mut self, record: &Record) {
         self.floats(&record.hits);
         self.floats(&[record.looks]);
@@ -189,36 +174,8 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], StateError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(StateError::Damaged)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
-        self.take(N)?.try_into().map_err(|_| StateError::Damaged)
-    }
-
-    fn word(&mut self) -> Result<u32, StateError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn long(&mut self) -> Result<u64, StateError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn double(&mut self) -> Result<f64, StateError> {
-        self.array().map(f64::from_le_bytes)
-    }
-
-    fn float(&mut self) -> Result<f32, StateError> {
-        self.array().map(f32::from_le_bytes)
-    }
-
-    fn point(&mut self) -> Result<[f32; DIMENSIONS], StateError> {
+impl Reader<'_> {
+    fn point(&mut self) -> Result<[f32; DIMENSIONS], Damage> {
         let mut point = [0.0; DIMENSIONS];
         for place in &mut point {
             *place = self.float()?;
@@ -226,11 +183,11 @@ impl<'a> Reader<'a> {
         Ok(point)
     }
 
-    fn record(&mut self) -> Result<Record, StateError> {
-        Record::read([self.float()?, self.float()?], self.float()?).ok_or(StateError::Damaged)
+    fn record(&mut self) -> Result<Record, Damage> {
+        Record::read([self.float()?, self.float()?], self.float()?).ok_or(Damage)
     }
 
-    fn principal(&mut self) -> Result<Principal, StateError> {
+    fn principal(&mut self) -> Result<Principal, Damage> {
         let (last_seen, queries) = (self.long()?, self.long()?);
         let mut evidence = [Evidence::default(); DETECTORS];
         for evidence in &mut evidence {
@@ -238,7 +195,7 @@ impl<'a> Reader<'a> {
             for stake in stakes.as_flattened_mut() {
                 *stake = self.double()?;
             }
-            *evidence = Evidence::from_stakes(stakes).ok_or(StateError::Damaged)?;
+            *evidence = Evidence::from_stakes(stakes).ok_or(Damage)?;
         }
         let mut records = [Record::default(); DETECTORS];
         for record in &mut records {
@@ -248,7 +205,7 @@ impl<'a> Reader<'a> {
         for contribution in &mut contributions {
             *contribution = self.double()?;
             if !(0.0..f64::INFINITY).contains(contribution) {
-                return Err(StateError::Damaged);
+                return Err(Damage);
             }
         }
         let trail = Trail {
