@@ -1,6 +1,6 @@
 //! `stockade watch`: what the watches over queries saw of each client, and the end of what was done about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -212,8 +212,7 @@ fn table(clients: &[Client]) -> String {
         .iter()
         .map(|client| {
             let detectors = client.alarms.iter().map(|alarm| alarm.detector.as_str());
-            let mut detectors: Vec<&str> = detectors.collect();
-            detectors.dedup();
+            let detectors: Vec<&str> = detectors.collect::<BTreeSet<_>>().into_iter().collect();
             vec![
                 client.principal.clone(),
                 client.model.clone(),
