@@ -267,10 +267,7 @@ impl<'a> Identified<'a> {
             };
             form.write(&response, &asked, &self.call.id)
         });
-        let (took, now) = (self.call.started.elapsed(), self.shared.keeper.now());
-        self.shared
-            .statistics
-            .count(model, rows, answer.is_ok(), took, now);
+        self.count(model, rows, answer.is_ok());
         let shaped = Finished {
             rows,
             bits_beyond,
@@ -279,6 +276,13 @@ impl<'a> Identified<'a> {
         };
         self.slowed(model, treatment).await;
         self.finish(model.subject(), answer, shaped).await
+    }
+
+    /// Counts an inference that was admitted, for those who may ask how a model does.
+    fn count(&self, model: &ServedModel, rows: u64, answered: bool) {
+        let (took, now) = (self.call.started.elapsed(), self.shared.keeper.now());
+        let statistics = &self.shared.statistics;
+        statistics.count(model, rows, answered, took, now);
     }
 
     /// Reads a body of no more than `most` bytes, or of what configuration allows.

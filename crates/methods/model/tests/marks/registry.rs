@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible};
 use stockade_crypto::{JournalKey, LogKeys, SignatureAlgorithm, SigningKey};
 use stockade_evidence::{
     Checkpoint, LogProof, LogVerifier, RecordId, TileSource, TileWriter, Timestamp, inclusion_proof,
-    leaf_hash, root_at, sign_checkpoint,
+    leaf_hash, sign_checkpoint,
 };
 use stockade_model::mark::{Claim, ClaimedMark, Opening, Whose};
 
@@ -63,11 +63,13 @@ impl Registry {
     }
 
     pub(crate) fn held_at(&self, size: u64) -> String {
-        let root = root_at(&self.files, size).unwrap();
+        let mut writer = TileWriter::new();
+        let entries = self.entries.iter().take(usize::try_from(size).unwrap());
+        entries.for_each(|entry| writer.append(leaf_hash(entry)));
         let checkpoint = Checkpoint {
             origin: ORIGIN.to_owned(),
             size,
-            root,
+            root: writer.root(),
         };
         sign_checkpoint(&checkpoint, &self.keys, Timestamp::from_unix_ms(NOW)).unwrap()
     }

@@ -36,7 +36,7 @@ pub(crate) fn row_bits(
             most: label,
         });
     }
-    let visible = signature
+    let mut visible = signature
         .outputs
         .iter()
         .filter(|spec| !policy.hidden.contains(&spec.name));
@@ -44,8 +44,8 @@ pub(crate) fn row_bits(
         usual: 0.0,
         most: 0.0,
     };
-    visible.fold(Some(none), |sum, spec| {
-        let (sum, bits) = (sum?, spec_bits(spec, scores == Some(spec), labels, policy)?);
+    visible.try_fold(none, |sum, spec| {
+        let bits = spec_bits(spec, scores == Some(spec), labels, policy)?;
         Some(RowBits {
             usual: sum.usual + bits.usual,
             most: sum.most + bits.most,
