@@ -26,7 +26,7 @@ use std::{
 use http::StatusCode;
 use stockade_access::{Action, Identity, Resource};
 use stockade_evidence::{Control, Subject};
-use stockade_protocol::{ErrorCode, InferResponse, Operation, Parameters};
+use stockade_protocol::{ErrorCode, InferRequest, InferResponse, Operation, Parameters};
 
 use self::{
     accept::{BodyBounds, Buffered, Coding, Growth, RequestBody, read_body},
@@ -41,7 +41,7 @@ use crate::{
     shared::{Call, Shared},
     snapshot::Snapshot,
     upstream::{Trace, Via},
-    wire::Wire,
+    wire::{Form, Wire},
 };
 
 /// Bodies from this size on are parsed beside the connections' threads.
@@ -257,16 +257,7 @@ impl<'a> Identified<'a> {
             Ok(outputs) => self.watched(model, looked_at, outputs, treatment).await,
             Err(refusal) => Err(refusal),
         };
-        let answer = given.and_then(|outputs| {
-            let response = InferResponse {
-                model_name: model.name().to_owned(),
-                model_version: Some(model.version().to_string()),
-                id: asked.id.clone(),
-                parameters: Parameters::new(),
-                outputs: shape::shape(outputs, model, &policy, &asked, form)?,
-            };
-            form.write(&response, &asked, &self.call.id)
-        });
+        let answer = given.and_then(|outputs| self.write(outputs, model, &policy, &asked, form));
         self.count(model, rows, answer.is_ok());
         let shaped = Finished {
             rows,
@@ -276,6 +267,25 @@ impl<'a> Identified<'a> {
         };
         self.slowed(model, treatment).await;
         self.finish(model.subject(), answer, shaped).await
+    }
+
+    /// The answer that leaves: what is granted of the outputs, in the form that was asked for.
+    fn write(
+        &self,
+        outputs: forward::Named,
+        model: &ServedModel,
+        policy: &OutputPolicy,
+        asked: &InferRequest,
+        form: Form,
+    ) -> Result<Answer, Refusal> {
+        let response = InferResponse {
+            model_name: model.name().to_owned(),
+            model_version: Some(model.version().to_string()),
+            id: asked.id.clone(),
+            parameters: Parameters::new(),
+            outputs: shape::shape(outputs, model, policy, asked, form)?,
+        };
+        form.write(&response, asked, &self.call.id)
     }
 
     /// Counts an inference that was admitted, for those who may ask how a model does.
