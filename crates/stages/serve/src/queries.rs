@@ -20,11 +20,11 @@ use std::{
 use stockade_access::{PrincipalId, Role};
 use stockade_crypto::SecretBytes;
 use stockade_inspect::queries::{Alarm, ClientClass, Query, Reference, Scope, Watch};
-use stockade_model::{Labels, Tensor};
+use stockade_model::Labels;
 
 use self::rows::Layout;
 pub(crate) use self::rows::{Rows, numbers};
-use crate::config::ExtractionConfig;
+use crate::{config::ExtractionConfig, phases::forward::Named};
 
 pub use self::{
     fit::{Sample, Samples, WatchError},
@@ -34,9 +34,6 @@ pub(crate) use self::{
     fit::{keep_ready, prepare},
     standing::Standings,
 };
-
-/// Named tensors.
-type Named = Vec<(String, Tensor)>;
 
 /// How much likelier a principal's hits must be for a colluder than for an honest client, as a logarithm, for an alarm of
 /// the whole model to be laid on it. The figure is that of the `extraction` bench.

@@ -8,19 +8,15 @@ use std::{borrow::Cow, time::Duration};
 
 use stockade_access::PrincipalId;
 use stockade_evidence::{Control, Event, Record, Subject, SubjectKind};
-use stockade_model::Tensor;
 use stockade_protocol::ErrorCode;
 
-use super::Identified;
+use super::{Identified, forward::Named};
 use crate::{
     answer::Refusal,
     config::{OutputPolicy, Step},
     models::ServedModel,
     queries::{Raised, Rows, Standing},
 };
-
-/// Named tensors.
-type Named = Vec<(String, Tensor)>;
 
 /// What a client's standing does to one request.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,10 +17,7 @@ use stockade_crypto::{SecretBytes, hmac_sha256};
 use stockade_model::{Labels, Tensor, TensorData};
 
 use super::rows::{Layout, Rows};
-use crate::{config::Deceive, tensors};
-
-/// Named tensors.
-type Named = Vec<(String, Tensor)>;
+use crate::{config::Deceive, phases::forward::Named, tensors};
 
 /// The same outputs, with the numbers of each row in other places. `None` where they cannot be told as such.
 pub(super) fn deceived(

@@ -9,11 +9,11 @@ use stockade_inspect::queries::{
 };
 use tokio::time::Instant;
 
-use super::{Named, PRINCIPALS, QueryWatch, Ready, Rows, Seen, rows::Layout};
+use super::{PRINCIPALS, QueryWatch, Ready, Rows, Seen, rows::Layout};
 use crate::{
     config::{ClientConfig, Positive},
     models::{Engine, ServedModel},
-    phases::record,
+    phases::{forward::Named, record},
     shared::Shared,
     snapshot::Snapshot,
     upstream::Trace,

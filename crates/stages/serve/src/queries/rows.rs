@@ -2,10 +2,11 @@
 
 use stockade_model::{DataType, Dim, Signature, Tensor, TensorData, TensorSpec};
 
-use crate::{config::OutputPolicy, phases::shape, tensors};
-
-/// Named tensors.
-type Named = Vec<(String, Tensor)>;
+use crate::{
+    config::OutputPolicy,
+    phases::{forward::Named, shape},
+    tensors,
+};
 
 /// What one row of a model's inputs and scores is made of.
 #[derive(Clone, Debug, PartialEq)]
