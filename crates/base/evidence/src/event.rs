@@ -65,6 +65,8 @@ events! {
     GatewayStarted = "gateway.started", APPLICATION_LIFECYCLE, 3;
     /// The gateway drained and closed.
     GatewayStopped = "gateway.stopped", APPLICATION_LIFECYCLE, 4;
+    /// The process that serves ended without being told to; another takes its place.
+    WorkerLost = "worker.lost", DETECTION_FINDING, 1;
     /// New configuration or policies took effect.
     ConfigReloaded = "config.reloaded", APPLICATION_LIFECYCLE, 8;
     /// New configuration or policies were refused; the old ones stay.

@@ -4,16 +4,26 @@
 //! ends ask the kernel who the other is: only the user who owns the folder is answered, and only such a server is
 //! believed. Frames, rows, connections and waits are bounded. Data keys cross here between two processes of one
 //! owner, in buffers that are wiped; nothing that prints a request shows them.
+//!
+//! A worker speaks the same words over a socket that it was born with, many at once and few of them: see `worker`.
 
 mod address;
 mod client;
 mod frame;
 mod message;
+mod pipe;
 mod server;
+mod worker;
 
 use std::io;
 
-pub use self::{client::ControlClient, frame::fuzz_control_frame};
+pub(crate) use self::pipe::{Pipe, Pulse};
+pub use self::{
+    client::ControlClient,
+    frame::fuzz_control_frame,
+    message::Secret,
+    worker::{ActorKind, Allowance, LinkError},
+};
 
 /// Why the control socket failed.
 #[derive(Debug, thiserror::Error)]

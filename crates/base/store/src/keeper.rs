@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use stockade_crypto::{DataKey, KeyError, KeyProvider, WrappedKey};
 use stockade_evidence::{Event, Record, Timestamp};
 use tokio::sync::{oneshot, watch as channel};
@@ -85,7 +86,7 @@ pub(crate) struct Shared {
 }
 
 /// How the keeper is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Health {
     /// The log's writer: whether it writes, its share of the disk budget, when it last integrated, its anchor.
     pub log: LogHealth,
@@ -141,6 +142,17 @@ impl Keeper {
     /// Waits until everything that is durable now is under a signed checkpoint.
     pub async fn integrated(&self) -> Result<(), AppendError> {
         answer(self.shared.log.integrated(self.shared.log.durable_size())).await
+    }
+
+    /// The newest signed checkpoint, once everything that is durable now is under one; `None` where there is none.
+    pub async fn checkpoint(&self) -> Result<Option<String>, AppendError> {
+        self.integrated().await?;
+        let folder = self.dir().log();
+        let read = blocking(move || crate::log::FolderSource::new(folder).checkpoint()).await;
+        Ok(read.map_err(|_| Closed)?.unwrap_or_else(|error| {
+            tracing::error!(%error, "the checkpoint of the log could not be read");
+            None
+        }))
     }
 
     /// One row.

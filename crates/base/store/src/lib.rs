@@ -24,6 +24,7 @@ mod personal;
 mod projection;
 mod reader;
 mod rows;
+mod station;
 
 pub use crate::{
     backup::{
@@ -34,7 +35,7 @@ pub use crate::{
     clock::{STEP_MIN, wall_clock},
     commit::{Appended, Commit, Expect, InvalidCommit, Row},
     config::{Config, Retention},
-    control::{ControlClient, ControlError, fuzz_control_frame},
+    control::{ActorKind, Allowance, ControlClient, ControlError, LinkError, Secret, fuzz_control_frame},
     counters::{BudgetSpent, CounterKey, CounterStore, Counters, Rate, Reservation, RetryAfter},
     error::{AppendError, Closed, CommitError, OpenError, ProjectionBehind, ReadError, Remote, WrapError},
     handle::Handle,
@@ -49,4 +50,5 @@ pub use crate::{
     projection::ReplayError,
     reader::{Reader, ReaderError},
     rows::{Batch, Position, ROWS_MAX, RowStore, RowsError, SqliteRows},
+    station::{AdmittedError, Station, WorkerLink},
 };

@@ -1,6 +1,6 @@
 //! The other end: a command that asks the keeper of a running server.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use stockade_crypto::{DataKey, KeyError, Passphrase, WrappedKey};
 use stockade_evidence::{Actor, Personal, Record, Timestamp};
@@ -11,6 +11,7 @@ use super::{
     address::SocketAddress,
     frame,
     message::{Request, Response, Secret},
+    pipe::Pipe,
     server::check_peer,
 };
 use crate::{
@@ -26,11 +27,17 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 const BACKUP_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// A connection to the keeper of a running server. Clones share it and take turns.
+/// A connection to the keeper of a running server. Clones share it and take turns; a worker's asks many things at once.
 #[derive(Clone, Debug)]
 pub struct ControlClient {
-    stream: Arc<Mutex<Option<UnixStream>>>,
+    way: Way,
     owner_pid: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Turns(Arc<Mutex<Option<UnixStream>>>),
+    Pipe(Arc<Pipe>),
 }
 
 impl ControlClient {
@@ -46,10 +53,18 @@ impl ControlClient {
         check_peer(&stream, dir.owner()?)?;
         match exchange(&mut stream, &Request::Ping {}, CONNECT_MAX).await? {
             Response::Pong { owner_pid } => Ok(Some(Self {
-                stream: Arc::new(Mutex::new(Some(stream))),
+                way: Way::Turns(Arc::new(Mutex::new(Some(stream)))),
                 owner_pid,
             })),
             _ => Err(ControlError::Malformed),
+        }
+    }
+
+    /// A worker's.
+    pub(crate) fn over(pipe: Pipe) -> Self {
+        Self {
+            way: Way::Pipe(Arc::new(pipe)),
+            owner_pid: std::os::unix::process::parent_id(),
         }
     }
 
@@ -59,20 +74,39 @@ impl ControlClient {
     }
 
     pub(crate) async fn append(&self, record: Record) -> Result<Appended, AppendError> {
-        match self
-            .ask(&Request::Append {
-                record: Box::new(record),
-            })
-            .await?
-        {
+        let record = Box::new(record);
+        self.appended(Request::Append { record }).await
+    }
+
+    pub(crate) async fn append_soon(&self, record: Record) -> Result<Appended, AppendError> {
+        let record = Box::new(record);
+        self.appended(Request::AppendSoon { record }).await
+    }
+
+    async fn appended(&self, request: Request) -> Result<Appended, AppendError> {
+        match self.ask(request).await? {
             Response::Appended { appended } => Ok(appended),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(crate) async fn checkpoint(&self) -> Result<Option<String>, AppendError> {
+        match self.ask(Request::Checkpoint {}).await? {
+            Response::Checkpoint { checkpoint } => Ok(checkpoint),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(crate) async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, ReadError> {
+        match self.ask(Request::AdmittedSince { since }).await? {
+            Response::Admitted { admitted } => Ok(admitted),
             other => Err(unexpected(other).into()),
         }
     }
 
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Appended, CommitError> {
         let asked = self
-            .ask(&Request::Commit {
+            .ask(Request::Commit {
                 commit: Box::new(commit),
             })
             .await;
@@ -84,7 +118,7 @@ impl ControlClient {
     }
 
     pub(crate) async fn integrated(&self) -> Result<(), AppendError> {
-        match self.ask(&Request::Integrated {}).await? {
+        match self.ask(Request::Integrated {}).await? {
             Response::Done {} => Ok(()),
             other => Err(unexpected(other).into()),
         }
@@ -92,7 +126,7 @@ impl ControlClient {
 
     pub(crate) async fn row(&self, kind: &str, id: &str) -> Result<Option<Row>, ReadError> {
         match self
-            .ask(&Request::Row {
+            .ask(Request::Row {
                 kind: kind.to_owned(),
                 id: id.to_owned(),
             })
@@ -108,7 +142,7 @@ impl ControlClient {
         loop {
             let after = all.last().map_or(String::new(), |row| row.id.clone());
             match self
-                .ask(&Request::Page {
+                .ask(Request::Page {
                     kind: kind.to_owned(),
                     after,
                 })
@@ -135,7 +169,7 @@ impl ControlClient {
     }
 
     pub(crate) async fn check_rows(&self) -> Result<usize, ReadError> {
-        match self.ask(&Request::CheckRows {}).await? {
+        match self.ask(Request::CheckRows {}).await? {
             Response::Checked { rows } => Ok(rows),
             Response::Differs { kind, id } => Err(RowsError::Differs { kind, id }.into()),
             other => Err(unexpected(other).into()),
@@ -154,7 +188,7 @@ impl ControlClient {
             field,
             value: Secret::copy_of(value.as_bytes()),
         };
-        match self.ask(&request).await? {
+        match self.ask(request).await? {
             Response::Personal { personal } => Ok(personal),
             other => Err(unexpected(other).into()),
         }
@@ -168,7 +202,7 @@ impl ControlClient {
     ) -> Result<Option<String>, PersonalError> {
         let (subject, field) = (subject.to_owned(), field.to_owned());
         match self
-            .ask(&Request::OpenPersonal {
+            .ask(Request::OpenPersonal {
                 subject,
                 field,
                 personal: personal.clone(),
@@ -191,7 +225,7 @@ impl ControlClient {
         now: Timestamp,
     ) -> Result<Appended, PersonalError> {
         match self
-            .ask(&Request::EraseSubject {
+            .ask(Request::EraseSubject {
                 subject: subject.to_owned(),
                 actor,
                 now,
@@ -208,7 +242,7 @@ impl ControlClient {
             key: Secret(key.to_secret()),
             context: Secret::copy_of(context),
         };
-        match self.ask(&request).await? {
+        match self.ask(request).await? {
             Response::Wrapped { wrapped } => Ok(wrapped),
             other => Err(unexpected(other).into()),
         }
@@ -223,7 +257,7 @@ impl ControlClient {
             wrapped: wrapped.clone(),
             context: Secret::copy_of(context),
         };
-        match self.ask(&request).await? {
+        match self.ask(request).await? {
             Response::Key { key } => {
                 let bytes = key
                     .0
@@ -238,7 +272,7 @@ impl ControlClient {
     }
 
     pub(crate) async fn now(&self) -> Result<Timestamp, ReadError> {
-        match self.ask(&Request::Now {}).await? {
+        match self.ask(Request::Now {}).await? {
             Response::Time { now } => Ok(now),
             other => Err(unexpected(other).into()),
         }
@@ -256,23 +290,30 @@ impl ControlClient {
             passphrase,
             actor,
         };
-        match self.ask_within(&request, BACKUP_MAX).await? {
+        match self.ask_within(request, BACKUP_MAX).await? {
             Response::Backup { report } => Ok(report),
             other => Err(unexpected(other).into()),
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Response, Remote> {
+    async fn ask(&self, request: Request) -> Result<Response, Remote> {
         self.ask_within(request, ANSWER_MAX).await
     }
 
-    /// After a failure the connection is given up: what it would say next may belong to this question.
-    async fn ask_within(&self, request: &Request, limit: Duration) -> Result<Response, Remote> {
-        let mut held = self.stream.lock().await;
+    /// Where questions take turns, a connection is given up after a failure: what it would say next may belong to this one.
+    async fn ask_within(&self, request: Request, limit: Duration) -> Result<Response, Remote> {
+        let stream = match &self.way {
+            Way::Turns(stream) => stream,
+            Way::Pipe(pipe) => {
+                let answer = timeout(limit, pipe.ask(request)).await;
+                return Ok(answer.unwrap_or(Err(ControlError::TimedOut))?);
+            }
+        };
+        let mut held = stream.lock().await;
         let mut stream = held
             .take()
             .ok_or(ControlError::Io(std::io::ErrorKind::NotConnected.into()))?;
-        let response = exchange(&mut stream, request, limit).await?;
+        let response = exchange(&mut stream, &request, limit).await?;
         *held = Some(stream);
         Ok(response)
     }

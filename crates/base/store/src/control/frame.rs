@@ -29,12 +29,20 @@ pub(crate) async fn write<T: Serialize + Sync>(
 pub(crate) async fn read<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin + Send),
 ) -> Result<Option<T>, ControlError> {
+    read_within(stream, FRAME_MAX).await
+}
+
+/// Like [`read`], with a bound of one's own on its length.
+pub(crate) async fn read_within<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin + Send),
+    most: usize,
+) -> Result<Option<T>, ControlError> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length).await {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
         other => drop(other?),
     }
-    let length = body_length(length)?;
+    let length = body_length(length, most)?;
     // The buffer grows with what arrives, not with what was announced. Messages with keys fit in it from the start, so no
     // copy of one is left behind by growing.
     let mut body = Vec::with_capacity(SMALL);
@@ -46,16 +54,16 @@ pub(crate) async fn read<T: DeserializeOwned>(
     decode(body.expose()).map(Some)
 }
 
-fn body_length(length: [u8; 4]) -> Result<u64, ControlError> {
+fn body_length(length: [u8; 4], most: usize) -> Result<u64, ControlError> {
     let length = u64::from(u32::from_be_bytes(length));
-    if length > FRAME_MAX as u64 {
+    if length > most as u64 {
         Err(ControlError::Malformed)
     } else {
         Ok(length)
     }
 }
 
-fn encode<T: Serialize>(message: &T) -> Result<SecretBytes, ControlError> {
+pub(super) fn encode<T: Serialize>(message: &T) -> Result<SecretBytes, ControlError> {
     let mut frame = Vec::with_capacity(SMALL);
     frame.extend_from_slice(&[0; 4]);
     serde_json::to_writer(&mut frame, message).map_err(|_| ControlError::TooLarge)?;
@@ -83,9 +91,10 @@ pub fn fuzz_control_frame(data: &[u8]) {
     let Some((length, body)) = data.split_first_chunk::<4>() else {
         return;
     };
-    if body_length(*length).is_err() {
+    if body_length(*length, FRAME_MAX).is_err() {
         return;
     }
     let _ = decode::<Request>(body).map(|request| format!("{request:?}"));
     let _ = decode::<Response>(body).map(|response| format!("{response:?}"));
+    let _ = decode::<(u64, Request)>(body).map(|request| format!("{request:?}"));
 }

@@ -1,13 +1,16 @@
 //! What is asked and answered through the control socket. Unknown messages and fields are errors: both ends are one release.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use stockade_crypto::{SecretBytes, WrappedKey};
 use stockade_evidence::{Actor, Personal, Record, Timestamp};
 
-use crate::commit::{Appended, Commit, Row};
+use crate::{
+    commit::{Appended, Commit, Row},
+    keeper::Health,
+};
 
 /// A question.
 #[derive(Debug, Deserialize, Serialize)]
@@ -15,6 +18,9 @@ use crate::commit::{Appended, Commit, Row};
 pub(crate) enum Request {
     Ping {},
     Append {
+        record: Box<Record>,
+    },
+    AppendSoon {
         record: Box<Record>,
     },
     Commit {
@@ -30,6 +36,10 @@ pub(crate) enum Request {
         after: String,
     },
     CheckRows {},
+    Checkpoint {},
+    AdmittedSince {
+        since: Timestamp,
+    },
     SealPersonal {
         subject: String,
         field: String,
@@ -66,28 +76,71 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case", tag = "answer", deny_unknown_fields)]
 pub(crate) enum Response {
     Done {},
-    Pong { owner_pid: u32 },
-    Appended { appended: Appended },
-    Row { row: Option<Row> },
-    Page { rows: Vec<Row>, complete: bool },
-    Checked { rows: usize },
-    Differs { kind: String, id: String },
-    Personal { personal: Personal },
-    Opened { value: Option<Secret> },
-    Wrapped { wrapped: WrappedKey },
-    Key { key: Secret },
-    Time { now: Timestamp },
-    Backup { report: crate::backup::BackupReport },
-    Conflict { kind: String, id: String },
+    Pong {
+        owner_pid: u32,
+    },
+    Appended {
+        appended: Appended,
+    },
+    Row {
+        row: Option<Row>,
+    },
+    Page {
+        rows: Vec<Row>,
+        complete: bool,
+    },
+    Checked {
+        rows: usize,
+    },
+    Differs {
+        kind: String,
+        id: String,
+    },
+    Personal {
+        personal: Personal,
+    },
+    Opened {
+        value: Option<Secret>,
+    },
+    Wrapped {
+        wrapped: WrappedKey,
+    },
+    Key {
+        key: Secret,
+    },
+    Time {
+        now: Timestamp,
+    },
+    Checkpoint {
+        checkpoint: Option<String>,
+    },
+    Admitted {
+        admitted: BTreeMap<String, u64>,
+    },
+    Pulse {
+        now: Timestamp,
+        health: Health,
+        changes: u64,
+    },
+    Backup {
+        report: crate::backup::BackupReport,
+    },
+    Conflict {
+        kind: String,
+        id: String,
+    },
     NotAuthentic {},
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
 }
 
 /// Bytes that print as `****` and are wiped; base64 in a frame.
-pub(crate) struct Secret(pub(crate) SecretBytes);
+pub struct Secret(pub SecretBytes);
 
 impl Secret {
-    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+    /// A copy of these bytes.
+    pub fn copy_of(bytes: &[u8]) -> Self {
         Self(SecretBytes::new(bytes.to_vec()))
     }
 }

@@ -66,7 +66,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, CommitError> {
+    pub(super) async fn answer(&self, request: Request) -> Result<Response, CommitError> {
         Ok(match request {
             Request::Ping {} => Response::Pong {
                 owner_pid: std::process::id(),
@@ -74,6 +74,16 @@ impl Keeper {
             Request::Append { record } => Response::Appended {
                 appended: self.append(*record).await?,
             },
+            Request::AppendSoon { record } => Response::Appended {
+                appended: self.append_soon(*record).await?,
+            },
+            Request::Checkpoint {} => Response::Checkpoint {
+                checkpoint: self.checkpoint().await?,
+            },
+            Request::AdmittedSince { since } => self
+                .admitted_since(since)
+                .await
+                .map_or_else(failed, |admitted| Response::Admitted { admitted }),
             Request::Commit { commit } => Response::Appended {
                 appended: self.commit(*commit).await?,
             },
@@ -246,7 +256,7 @@ fn failed(error: impl std::error::Error) -> Response {
     }
 }
 
-fn commit_failed(error: CommitError) -> Response {
+pub(super) fn commit_failed(error: CommitError) -> Response {
     match error {
         CommitError::Conflict { kind, id } => Response::Conflict { kind, id },
         CommitError::Read(ReadError::Rows(RowsError::Differs { kind, id })) => Response::Differs { kind, id },

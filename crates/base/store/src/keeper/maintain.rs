@@ -1,6 +1,6 @@
 //! Rare work on the log: reading since a time, rotating its keys, and pruning.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use stockade_evidence::{Actor, Event, Record, Subject, SubjectKind, Timestamp};
 
@@ -63,6 +63,21 @@ impl Keeper {
             records_since(former, since, Unreadable::Skip, each).await?;
         }
         records_since(self.shared.log.entries()?, since, Unreadable::Fail, each).await
+    }
+
+    /// How many requests of each principal were admitted from `since` on: what the day's budgets are rebuilt from.
+    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, OpenError> {
+        let mut admitted = BTreeMap::new();
+        let mut count = |_: u64, record: &Record| {
+            if let (Event::RequestAdmitted, Actor::Principal { id }) = (record.event, &record.actor)
+                && record.time >= since
+            {
+                let count: &mut u64 = admitted.entry(id.clone()).or_default();
+                *count = count.saturating_add(1);
+            }
+        };
+        self.entries_since(since, &mut count).await?;
+        Ok(admitted)
     }
 
     fn former_entries(&self) -> Result<Vec<LogEntries>, OpenError> {

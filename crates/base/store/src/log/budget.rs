@@ -5,13 +5,15 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::error::AppendError;
 use crate::disk::{Disk, DiskError, EntryKind};
 
 /// How much of the budget is used.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BudgetLevel {
     /// Below 80 percent, or no budget is set.
     Low,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use stockade_crypto::LogKeys;
 use stockade_evidence::{LogVerifier, MAX_ENTRY, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -41,7 +42,7 @@ struct Inner {
 }
 
 /// How a log is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LogHealth {
     /// The log's name in its checkpoints.
     pub origin: String,

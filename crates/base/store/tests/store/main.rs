@@ -16,3 +16,5 @@ mod projection;
 mod recovery;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod worker;
