@@ -18,7 +18,7 @@ use crate::{
 const ALL: &str = "all";
 
 /// The name under which a person's subject is sealed.
-const SUBJECT_FIELD: &str = "jwt_subject";
+pub const SUBJECT_FIELD: &str = "jwt_subject";
 
 /// Binds an identity to a principal.
 pub async fn bind_identity(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stockade_evidence::{Actor, Change, Event, Record, Subject, SubjectKind, Timestamp};
 use stockade_store::{Commit, Expect, Handle};
 
@@ -24,7 +24,7 @@ pub struct NewKey {
 }
 
 /// What may be shown of a key.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct KeyInfo {
     /// Its public part.
     pub prefix: KeyPrefix,

@@ -145,6 +145,13 @@ pub async fn list_principals(handle: &Handle) -> Result<Vec<PrincipalInfo>, Chan
     Ok(all)
 }
 
+/// All principals by id, with nothing personal.
+pub async fn plain_principals(handle: &Handle) -> Result<Vec<Principal>, ChangeError> {
+    let rows = handle.rows(PRINCIPAL).await?;
+    let read = |row: stockade_store::Row| Ok(PrincipalRow::read(&row.id, row.value)?.0);
+    rows.into_iter().map(read).collect()
+}
+
 async fn seal(
     handle: &Handle,
     id: &PrincipalId,

@@ -8,8 +8,10 @@ use stockade_evidence::{Digest, Personal, Timestamp};
 
 use crate::{DnsName, Environment, KeyPrefix, Principal, PrincipalId, PrincipalKind, Role, SpiffeId};
 
-pub(crate) const PRINCIPAL: &str = "principal";
-pub(crate) const API_KEY: &str = "api_key";
+/// The kind of a principal's row.
+pub const PRINCIPAL: &str = "principal";
+/// The kind of an API key's row.
+pub const API_KEY: &str = "api_key";
 /// One row, `all`, that every change of an external identity replaces: two changes at once cannot both pass, so that no
 /// two principals hold one identity. Nothing in it is computed from an identity.
 pub(crate) const IDENTITIES: &str = "identities";

@@ -5,6 +5,7 @@
 //! server's; a [`Reader`] needs neither. Start at [`Keeper`], then [`Commit`] and [`StateDir`].
 
 pub mod backup;
+mod admitted;
 mod blobs;
 mod checked;
 mod clock;
@@ -50,5 +51,6 @@ pub use crate::{
     projection::ReplayError,
     reader::{Reader, ReaderError},
     rows::{Batch, Position, ROWS_MAX, RowStore, RowsError, SqliteRows},
+    admitted::Admitted,
     station::{AdmittedError, Station, WorkerLink},
 };

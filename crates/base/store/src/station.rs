@@ -10,6 +10,7 @@ use tokio::{net::UnixStream, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admitted::Admitted,
     clock::{SecurityClock, wall_clock},
     commit::Appended,
     control::{ControlClient, ControlError, Pipe, Pulse},
@@ -147,7 +148,7 @@ impl Station {
     }
 
     /// See [`Keeper::admitted_since`].
-    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, AdmittedError> {
+    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, Admitted>, AdmittedError> {
         Ok(match self {
             Self::Local(keeper) => keeper.admitted_since(since).await?,
             Self::Worker(link) => link.0.client.admitted_since(since).await?,

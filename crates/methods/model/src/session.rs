@@ -43,6 +43,14 @@ impl EngineChoice {
             Self::OnnxRuntime { library } => library::check(library).map(drop),
         }
     }
+
+    /// Loads the engine's library, for a process that will not be able to later; rten has none.
+    pub fn start(&self) -> Result<(), LoadError> {
+        match self {
+            Self::Rten => Ok(()),
+            Self::OnnxRuntime { library } => OnnxRuntime::start(library),
+        }
+    }
 }
 
 /// A graph in an engine. It may be used from several threads at once.

@@ -16,8 +16,9 @@ use http::{Request, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
 use stockade_access::Identity;
-use stockade_evidence::{Actor, Control, RecordId};
+use stockade_evidence::{Control, RecordId};
 use stockade_protocol::ErrorCode;
+use stockade_store::Secret;
 
 pub use self::openapi::openapi_json;
 use self::routes::{AdminRoute, Found, Operation};
@@ -25,7 +26,7 @@ use crate::{
     answer::{self, Answer, Dialect, Refusal},
     phases::{
         accept::{BodyBounds, Handler, RequestBody, read_body},
-        authorize, meter,
+        authorize, identify, meter,
         record::{self, Admission, Outcome},
     },
     plane::{begin, probe},
@@ -47,7 +48,8 @@ pub(crate) struct AdminPlane(Arc<Shared>);
 struct AdminCall<'a> {
     shared: &'a Shared,
     request_id: RecordId,
-    who: &'a Identity,
+    /// The caller's API key, where it is what identified it.
+    presented: Option<Secret>,
     /// What stands for `{prefix}` in the path.
     parameter: Option<&'a str>,
     body: Bytes,
@@ -132,7 +134,7 @@ impl AdminPlane {
         let admitted = AdminCall {
             shared,
             request_id: call.id,
-            who,
+            presented: presented(who, parts),
             parameter,
             body,
         };
@@ -209,12 +211,6 @@ impl AdminCall<'_> {
         }
     }
 
-    fn actor(&self) -> Actor {
-        Actor::Principal {
-            id: self.who.principal.id.to_string(),
-        }
-    }
-
     /// The body, as JSON.
     fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         // The parser's message would repeat what was sent.
@@ -226,6 +222,12 @@ impl AdminCall<'_> {
         let body = serde_json::to_vec(value).map_err(|_| Refusal::internal())?;
         Ok(answer::json(status, body, &self.request_id))
     }
+}
+
+/// The caller's API key, where it is what identified it.
+fn presented(who: &Identity, parts: &Parts) -> Option<Secret> {
+    who.key_prefix()?;
+    Some(Secret::copy_of(identify::bearer(&parts.headers)?.as_bytes()))
 }
 
 fn no_such_path() -> Refusal {

@@ -32,13 +32,14 @@ pub use self::{
     },
     limits::{Bodies, HeadBytes, InvalidHeadBytes, Limits, ModelLimits, RateLimit, Timeouts},
     output::{Decimals, InvalidDecimals, OutputPolicy},
-    text::{BaseUrl, DeclaredType, FileReference, InvalidText, SecretReference, UpstreamName},
+    text::{BaseUrl, DeclaredType, FileReference, InvalidText, SecretReference, UpstreamName, Variable},
     upstream::{
         BreakerConfig, HealthConfig, TensorDeclaration, UpstreamConfig, UpstreamProtocol, UpstreamSource,
     },
 };
 
 pub(crate) use self::limits::HTTP_DEFAULT_HEADERS;
+use crate::given::{Contents, Given};
 
 /// The key under `output` that stands for every role without an entry of its own.
 pub(crate) const DEFAULT_ROLE: &str = "default";
@@ -101,16 +102,68 @@ impl Default for Config {
 impl Config {
     /// The same configuration, with relative `file:` paths taken as paths in `folder`.
     pub fn relative_to(mut self, folder: &Path) -> Self {
-        self.identity.resolve(folder);
-        self.tls.iter_mut().for_each(|tls| tls.resolve(folder));
-        for upstream in &mut self.upstreams {
-            upstream.ca.iter_mut().for_each(|file| file.resolve(folder));
-            upstream
-                .bearer
-                .iter_mut()
-                .for_each(|secret| secret.resolve(folder));
-        }
+        self.files().for_each(|file| file.resolve(folder));
         self
+    }
+
+    /// What the files and variables hold that it names, for a process that may not read them.
+    pub fn contents(&self) -> Contents {
+        let mut named = self.clone();
+        let mut contents = Contents::default();
+        named.files().for_each(|file| contents.add_file(file));
+        named
+            .variables()
+            .for_each(|variable| contents.add_variable(variable));
+        contents
+    }
+
+    /// The same configuration, which takes the content of files and variables from what is `given`.
+    pub fn reading_from(mut self, given: &Given) -> Self {
+        self.files().for_each(|file| file.read_from(given));
+        self.variables().for_each(|variable| variable.read_from(given));
+        self
+    }
+
+    /// Where connections to other servers go: their hosts and ports.
+    pub fn destinations(&self) -> Vec<(String, u16)> {
+        let upstreams = self.upstreams.iter().flat_map(|upstream| {
+            std::iter::once(&upstream.url)
+                .chain(&upstream.replicas)
+                .map(|url| (url.host().to_owned(), url.port()))
+        });
+        let keys = self.identity.jwt.iter().filter_map(|jwt| match &jwt.jwks {
+            KeySource::Url(url) => {
+                let usual = if url.scheme_str() == Some("https") {
+                    443
+                } else {
+                    80
+                };
+                Some((url.host()?.to_owned(), url.port_u16().unwrap_or(usual)))
+            }
+            KeySource::File(_) => None,
+        });
+        upstreams.chain(keys).collect()
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut FileReference> {
+        let tls = self.tls.iter_mut().flat_map(TlsConfig::files);
+        let upstreams = self.upstreams.iter_mut().flat_map(|upstream| {
+            let bearer = match &mut upstream.bearer {
+                Some(SecretReference::File(file)) => Some(file),
+                Some(SecretReference::Environment(_)) | None => None,
+            };
+            upstream.ca.iter_mut().chain(bearer)
+        });
+        self.identity.files().chain(tls).chain(upstreams)
+    }
+
+    fn variables(&mut self) -> impl Iterator<Item = &mut Variable> {
+        self.upstreams
+            .iter_mut()
+            .filter_map(|upstream| match &mut upstream.bearer {
+                Some(SecretReference::Environment(variable)) => Some(variable),
+                Some(SecretReference::File(_)) | None => None,
+            })
     }
 }
 

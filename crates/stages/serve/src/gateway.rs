@@ -7,17 +7,18 @@ mod background;
 mod engine;
 mod error;
 mod fixed;
+mod listeners;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use stockade_access::{Access, PolicySet};
-use stockade_crypto::CertificateAuthority;
 use stockade_evidence::{Control, Decision, Digest, Event, Record, Subject, SubjectKind};
-use stockade_store::Keeper;
+use stockade_store::Station;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::{
     admin::AdminPlane,
     answer::Dialect,
     config::Config,
+    desk::Desk,
     models::ModelSet,
     phases::{
         accept::{Connections, Doors, Handler, Protection},
@@ -39,7 +41,10 @@ use crate::{
     upstream,
 };
 
-pub use self::error::{BindError, ReloadError, RunError};
+pub use self::{
+    error::{BindError, ReloadError, RunError},
+    listeners::Listeners,
+};
 
 /// Time for what was dropped to end, and for the last outcomes to reach the log.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -51,7 +56,6 @@ pub struct Gateway(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    certificates: CertificateAuthority,
     ports: Mutex<Option<Ports>>,
     /// Held while a reload is decided, so that two do not cross.
     reloading: tokio::sync::Mutex<()>,
@@ -71,13 +75,24 @@ struct Port {
     protocols: &'static [&'static [u8]],
 }
 
+impl Port {
+    const fn plain(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            leaf: None,
+            protocols: HTTP,
+        }
+    }
+}
+
 /// What a listener speaks over TLS (RFC 7301).
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// gRPC is spoken over HTTP/2 alone.
 const GRPC: &[&[u8]] = &[b"h2"];
 
 /// Where the gateway listens: URLs without a trailing slash.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bound {
     /// The gateway's listener.
     pub gateway_url: String,
@@ -98,7 +113,7 @@ pub struct Reload {
     /// The models that the configuration names, loaded.
     pub models: ModelSet,
     /// Changed settings outside the gateway that bind at start.
-    pub needs_restart: Vec<&'static str>,
+    pub needs_restart: Vec<String>,
 }
 
 impl Gateway {
@@ -106,23 +121,28 @@ impl Gateway {
     pub fn new(
         config: Config,
         access: Arc<Access>,
-        keeper: Keeper,
+        keeper: impl Into<Station>,
         models: ModelSet,
-        certificates: CertificateAuthority,
+        desk: impl Into<Desk>,
     ) -> Result<Self, ConfigError> {
         let snapshot = Snapshot::new(config, &models, None)?;
-        let shared = Arc::new(Shared::new(keeper, access, snapshot));
+        let shared = Arc::new(Shared::new(keeper.into(), access, desk.into(), snapshot));
         let (ports, reloading) = (Mutex::new(None), tokio::sync::Mutex::new(()));
         Ok(Self(Arc::new(Inner {
             shared,
-            certificates,
             ports,
             reloading,
         })))
     }
 
-    /// Rebuilds the budgets, opens the ports and records the start. Connections wait until [`Gateway::run`].
+    /// Opens the ports, rebuilds the budgets and records the start. Connections wait until [`Gateway::run`].
     pub async fn bind(&self) -> Result<Bound, BindError> {
+        let listeners = Listeners::open(&self.0.shared.live.load().config)?;
+        self.bind_to(listeners, Vec::new()).await
+    }
+
+    /// The same on ports that are open, in a process that `isolation` keeps in its place.
+    pub async fn bind_to(&self, listeners: Listeners, isolation: Vec<String>) -> Result<Bound, BindError> {
         let shared = &self.0.shared;
         let keeper = &shared.keeper;
         meter::rebuild(keeper, keeper.now()).await?;
@@ -131,10 +151,17 @@ impl Gateway {
         let live = shared.live.load_full();
         queries::prepare(shared, &live).await?;
         let config = &live.config;
-        let (gateway, gateway_url) = self.open(config.listen, &config.hosts, !config.dangerous_plaintext)?;
-        let (mut grpc, grpc_url) = self.open(config.grpc_listen, &config.hosts, true)?;
+        let [of_gateway, of_grpc, of_admin] = listeners.hosts();
+        let bound = listeners.bound();
+        let (gateway_url, grpc_url, admin_url) = (&bound.gateway_url, &bound.grpc_url, &bound.admin_url);
+        let gateway = if config.dangerous_plaintext {
+            Port::plain(listeners.gateway.0)
+        } else {
+            self.protect(listeners.gateway.0, of_gateway).await?
+        };
+        let mut grpc = self.protect(listeners.grpc.0, of_grpc).await?;
         grpc.protocols = GRPC;
-        let (admin, admin_url) = self.open(config.admin_listen, &config.hosts, true)?;
+        let admin = self.protect(listeners.admin.0, of_admin).await?;
         let models: Vec<String> = live
             .models()
             .map(|model| format!("{}@{}", model.name(), model.version()))
@@ -156,6 +183,7 @@ impl Gateway {
                 .with("engine", engine.name)
                 .with("engine_version", engine.version)
                 .with("engine_library", engine.library)
+                .with("isolation", isolation)
                 .with("policies", shared.access.policies().digest().to_string())
                 .with("config", config_digest(config).to_string())
         };
@@ -165,11 +193,7 @@ impl Gateway {
             .await
             .map_err(|_| BindError::Unrecorded)?;
         *self.0.ports.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ports { gateway, grpc, admin });
-        Ok(Bound {
-            gateway_url,
-            grpc_url,
-            admin_url,
-        })
+        Ok(bound)
     }
 
     /// Serves until `shutdown` resolves; then takes nothing new, finishes what is in flight within the drain's time,
@@ -209,12 +233,7 @@ impl Gateway {
             (&stop, &kill),
         )?;
         tasks.spawn(background::follow_changes(shared.clone(), stop.clone()));
-        tasks.spawn(background::renew(
-            shared.clone(),
-            leaves.clone(),
-            self.0.certificates.clone(),
-            stop.clone(),
-        ));
+        tasks.spawn(background::renew(shared.clone(), leaves.clone(), stop.clone()));
         tasks.spawn(background::follow_identities(shared.clone(), stop.clone()));
         tasks.spawn(background::follow_certificates(leaves, stop.clone()));
         tasks.spawn(background::flush_merged(shared.clone(), stop.clone()));
@@ -292,33 +311,17 @@ impl Gateway {
         let _ = shared.recorder.system(Event::ConfigRefused, subject, fill).await;
     }
 
-    fn open(
-        &self,
-        listen: SocketAddr,
-        hosts: &[String],
-        protected: bool,
-    ) -> Result<(Port, String), BindError> {
-        let failed = |source| BindError::Listen { listen, source };
-        let listener = TcpListener::bind(listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        let hosts = tls::hosts(listen, hosts);
-        let url = tls::url(if protected { "https" } else { "http" }, &hosts, port);
-        let now = self.0.shared.keeper.now();
-        let leaf = if protected {
-            Some(Arc::new(match &self.0.shared.live.load().config.tls {
-                Some(files) => Leaf::from_files(files.clone())?,
-                None => Leaf::new(&self.0.certificates, hosts, now)?,
-            }))
-        } else {
-            None
+    async fn protect(&self, listener: TcpListener, hosts: Vec<String>) -> Result<Port, BindError> {
+        let shared = &self.0.shared;
+        let files = shared.live.load().config.tls.clone();
+        let leaf = match files {
+            Some(files) => Leaf::from_files(files)?,
+            None => Leaf::new(&shared.desk, hosts, shared.keeper.now()).await?,
         };
-        let port = Port {
-            listener,
-            leaf,
-            protocols: HTTP,
-        };
-        Ok((port, url))
+        Ok(Port {
+            leaf: Some(Arc::new(leaf)),
+            ..Port::plain(listener)
+        })
     }
 
     fn listen<H: Handler>(

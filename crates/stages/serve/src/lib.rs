@@ -10,7 +10,9 @@ mod admin;
 mod answer;
 mod calls;
 mod config;
+mod desk;
 mod gateway;
+mod given;
 mod identity;
 mod merged;
 mod metadata;
@@ -39,9 +41,14 @@ pub use self::{
         JwtConfig, KeySource, Limits, Millis, MissingLibrary, ModelConfig, ModelLimits, MtlsConfig,
         NotAKeySource, NotPositive, OutputPolicy, PerSecond, Positive, RateLimit, SecretReference, Step,
         TensorDeclaration, Timeouts, TlsConfig, UpstreamConfig, UpstreamName, UpstreamProtocol,
-        UpstreamSource,
+        UpstreamSource, Variable,
     },
-    gateway::{BindError, Bound, Gateway, Reload, ReloadError, RunError},
+    desk::{
+        Desk, DeskAnswer, DeskAsk, DeskLink, DeskQuestion, Issued, KeeperDesk, KeyChange, KeyDone,
+        KeyProblem, WORKER_ALLOWANCE,
+    },
+    gateway::{BindError, Bound, Gateway, Listeners, Reload, ReloadError, RunError},
+    given::{Contents, Given},
     identity::{FileError, TrustError},
     models::{LoadedModel, ModelError, ModelSet, ModelSetError},
     queries::{

@@ -11,13 +11,14 @@ use std::{
 use stockade_access::{Access, Identity};
 use stockade_evidence::{RecordId, Subject};
 use stockade_store::{
-    Keeper,
+    Station,
     log::{BudgetLevel, LogHealth},
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     answer::{Answer, Dialect, Refusal},
+    desk::Desk,
     identity::{Identification, Presented},
     merged::{MergedRefusals, Refused},
     metrics::{Gauges, Metrics},
@@ -37,8 +38,9 @@ use crate::{
 /// The state behind every request.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: Station,
     pub(crate) access: Arc<Access>,
+    pub(crate) desk: Desk,
     pub(crate) identification: Identification,
     pub(crate) live: Arc<Live>,
     pub(crate) recorder: Recorder,
@@ -82,7 +84,7 @@ pub(crate) struct Call {
 }
 
 impl Shared {
-    pub(crate) fn new(keeper: Keeper, access: Arc<Access>, snapshot: Snapshot) -> Self {
+    pub(crate) fn new(keeper: Station, access: Arc<Access>, desk: Desk, snapshot: Snapshot) -> Self {
         let trackers = Trackers::default();
         let (limits, bodies) = (&snapshot.config.limits, &snapshot.config.bodies);
         Self {
@@ -110,6 +112,7 @@ impl Shared {
             live: Arc::new(Live::from_pointee(snapshot)),
             keeper,
             access,
+            desk,
         }
     }
 

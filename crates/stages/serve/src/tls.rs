@@ -14,14 +14,16 @@ use rustls::{
 };
 use stockade_crypto::{CertificateAuthority, IssueError, SecretBytes, Sha256, sha256};
 use stockade_evidence::Timestamp;
+use stockade_store::Secret;
 
 use crate::{
     config::{FileReference, TlsConfig},
-    identity::{Clients, FileError, read_private, read_public},
+    desk::{Desk, DeskAnswer, DeskAsk, DeskLink, Issued},
+    identity::{Clients, FileError},
 };
 
 /// How long a leaf certificate lives.
-const LEAF_LIFETIME_S: u32 = 7 * 86_400;
+pub(crate) const LEAF_LIFETIME_S: u32 = 7 * 86_400;
 
 /// The leaf certificate now in use.
 pub(crate) struct Leaf {
@@ -51,6 +53,9 @@ pub enum TlsError {
     /// No leaf certificate was issued.
     #[error("no server certificate could be issued")]
     Issue(#[from] IssueError),
+    /// The keeper issued none.
+    #[error("the keeper issued no server certificate")]
+    NotIssued,
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -76,12 +81,21 @@ pub enum TlsError {
 }
 
 impl Leaf {
-    pub(crate) fn new(
-        authority: &CertificateAuthority,
-        hosts: Vec<String>,
-        now: Timestamp,
-    ) -> Result<Self, TlsError> {
-        Self::with_lifetime(authority, hosts, now, LEAF_LIFETIME_S)
+    /// A leaf that whoever holds the authority issues.
+    pub(crate) async fn new(desk: &Desk, hosts: Vec<String>, now: Timestamp) -> Result<Self, TlsError> {
+        match desk {
+            Desk::Here(authority) => Self::with_lifetime(authority, hosts, now, LEAF_LIFETIME_S),
+            Desk::Keeper(link) => {
+                let issued = ask_leaf(link, hosts.clone()).await?;
+                Ok(Self {
+                    current: ArcSwap::from_pointee(Current::new(&issued, now, LEAF_LIFETIME_S)?),
+                    origin: Origin::Authority {
+                        hosts,
+                        lifetime_s: LEAF_LIFETIME_S,
+                    },
+                })
+            }
+        }
     }
 
     fn with_lifetime(
@@ -90,7 +104,7 @@ impl Leaf {
         now: Timestamp,
         lifetime_s: u32,
     ) -> Result<Self, TlsError> {
-        let current = issue(authority, &hosts, now, lifetime_s)?;
+        let current = Current::new(&issue(authority, &hosts, now, lifetime_s)?, now, lifetime_s)?;
         Ok(Self {
             origin: Origin::Authority { hosts, lifetime_s },
             current: ArcSwap::from_pointee(current),
@@ -121,16 +135,37 @@ impl Leaf {
 
     /// Issues a new leaf where two thirds of the old one's life are over or the authority was replaced. Says whether it did.
     pub(crate) fn renew(&self, authority: &CertificateAuthority, now: Timestamp) -> Result<bool, TlsError> {
-        let Origin::Authority { hosts, lifetime_s } = &self.origin else {
+        let Some((hosts, lifetime_s)) = self.due(&authority.certificate_der(), now) else {
             return Ok(false);
         };
-        let current = self.current.load();
-        if now.unix_seconds() < current.renew_at_unix_s && current.origin == authority.certificate_der() {
-            return Ok(false);
-        }
+        let issued = issue(authority, hosts, now, lifetime_s)?;
         self.current
-            .store(Arc::new(issue(authority, hosts, now, *lifetime_s)?));
+            .store(Arc::new(Current::new(&issued, now, lifetime_s)?));
         Ok(true)
+    }
+
+    /// The same, at the keeper's desk.
+    pub(crate) async fn renew_at(&self, link: &DeskLink, now: Timestamp) -> Result<bool, TlsError> {
+        let DeskAnswer::Authority { der } = link.ask(DeskAsk::Authority {}).await else {
+            return Err(TlsError::NotIssued);
+        };
+        let Some((hosts, lifetime_s)) = self.due(&der, now) else {
+            return Ok(false);
+        };
+        let issued = ask_leaf(link, hosts.to_vec()).await?;
+        self.current
+            .store(Arc::new(Current::new(&issued, now, lifetime_s)?));
+        Ok(true)
+    }
+
+    /// What to issue a new leaf for, where it is time under this authority.
+    fn due(&self, authority_der: &[u8], now: Timestamp) -> Option<(&[String], u32)> {
+        let Origin::Authority { hosts, lifetime_s } = &self.origin else {
+            return None;
+        };
+        let current = self.current.load();
+        let is_due = now.unix_seconds() >= current.renew_at_unix_s || current.origin != authority_der;
+        is_due.then_some((hosts.as_slice(), *lifetime_s))
     }
 }
 
@@ -148,21 +183,47 @@ impl ResolvesServerCert for Leaf {
     }
 }
 
-fn issue(
+/// Issues a leaf certificate.
+pub(crate) fn issue(
     authority: &CertificateAuthority,
     hosts: &[String],
     now: Timestamp,
     lifetime_s: u32,
-) -> Result<Current, TlsError> {
+) -> Result<Issued, IssueError> {
     let issued = authority.issue_server(hosts, now.unix_seconds(), lifetime_s)?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key_pkcs8.expose()));
-    let signer = aws_lc_rs::sign::any_ecdsa_type(&key)?;
-    let chain = issued.chain_der.into_iter().map(CertificateDer::from).collect();
-    Ok(Current {
-        key: Arc::new(CertifiedKey::new(chain, signer)),
-        origin: authority.certificate_der(),
-        renew_at_unix_s: now.unix_seconds().saturating_add(i64::from(lifetime_s) * 2 / 3),
+    Ok(Issued {
+        authority_der: authority.certificate_der(),
+        chain_der: issued.chain_der,
+        key: Secret(issued.key_pkcs8),
     })
+}
+
+async fn ask_leaf(link: &DeskLink, hosts: Vec<String>) -> Result<Box<Issued>, TlsError> {
+    match link.ask(DeskAsk::Leaf { hosts }).await {
+        DeskAnswer::Leaf { leaf } => Ok(leaf),
+        DeskAnswer::Authority { .. }
+        | DeskAnswer::Changed { .. }
+        | DeskAnswer::NotChanged { .. }
+        | DeskAnswer::Refused {} => Err(TlsError::NotIssued),
+    }
+}
+
+impl Current {
+    fn new(issued: &Issued, now: Timestamp, lifetime_s: u32) -> Result<Self, TlsError> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key.0.expose()));
+        let signer = aws_lc_rs::sign::any_ecdsa_type(&key)?;
+        let chain = issued
+            .chain_der
+            .iter()
+            .cloned()
+            .map(CertificateDer::from)
+            .collect();
+        Ok(Self {
+            key: Arc::new(CertifiedKey::new(chain, signer)),
+            origin: issued.authority_der.clone(),
+            renew_at_unix_s: now.unix_seconds().saturating_add(i64::from(lifetime_s) * 2 / 3),
+        })
+    }
 }
 
 /// What the files of a server certificate hold.
@@ -174,8 +235,8 @@ struct Files {
 impl Files {
     fn read(files: &TlsConfig) -> Result<Self, FileError> {
         Ok(Self {
-            certificate: read_public(files.certificate.path())?,
-            key: read_private(files.key.path())?,
+            certificate: files.certificate.read_public()?,
+            key: files.key.read_private()?,
         })
     }
 

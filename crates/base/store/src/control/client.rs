@@ -15,6 +15,7 @@ use super::{
     server::check_peer,
 };
 use crate::{
+    admitted::Admitted,
     backup::{BackupError, BackupReport},
     commit::{Appended, Commit, Row},
     error::{AppendError, CommitError, ReadError, Remote, WrapError},
@@ -97,7 +98,7 @@ impl ControlClient {
         }
     }
 
-    pub(crate) async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, ReadError> {
+    pub(crate) async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, Admitted>, ReadError> {
         match self.ask(Request::AdmittedSince { since }).await? {
             Response::Admitted { admitted } => Ok(admitted),
             other => Err(unexpected(other).into()),

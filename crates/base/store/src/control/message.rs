@@ -8,6 +8,7 @@ use stockade_crypto::{SecretBytes, WrappedKey};
 use stockade_evidence::{Actor, Personal, Record, Timestamp};
 
 use crate::{
+    admitted::Admitted,
     commit::{Appended, Commit, Row},
     keeper::Health,
 };
@@ -115,7 +116,7 @@ pub(crate) enum Response {
         checkpoint: Option<String>,
     },
     Admitted {
-        admitted: BTreeMap<String, u64>,
+        admitted: BTreeMap<String, Admitted>,
     },
     Pulse {
         now: Timestamp,

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stockade_evidence::{Actor, Event, Record};
+use stockade_evidence::{Actor, Change, Event, Record};
 use tokio::{
     io::{AsyncWriteExt as _, BufReader},
     net::{
@@ -38,6 +38,8 @@ const PULSE_EVERY: Duration = Duration::from_millis(500);
 pub struct Allowance {
     /// The events that it may append, and by whom.
     pub events: &'static [(Event, ActorKind)],
+    /// The events that may set one row, and of which kind; no event of a worker removes one.
+    pub puts: &'static [(Event, &'static str)],
     /// The kinds of rows that it may read.
     pub kinds: &'static [&'static str],
     /// The personal fields that it may open.
@@ -173,8 +175,14 @@ impl Keeper {
         if !fits {
             return Err(LinkError::Forbidden { what: "append as" });
         }
-        if !record.changes.is_empty() {
-            return Err(LinkError::Forbidden { what: "change" });
+        let may_put = |kind: &str| {
+            let mut puts = allowance.puts.iter();
+            puts.any(|(event, allowed)| *event == record.event && *allowed == kind)
+        };
+        match record.changes.as_slice() {
+            [] => {}
+            [Change::Put { kind, .. }] if may_put(kind) => {}
+            _ => return Err(LinkError::Forbidden { what: "change" }),
         }
         record.time = self.now();
         Ok(record)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use stockade_evidence::{Actor, Event, Record, Subject, SubjectKind, Timestamp};
+use stockade_evidence::{Event, Record, Subject, SubjectKind, Timestamp};
 
 use super::{
     Keeper,
@@ -10,6 +10,7 @@ use super::{
     snapshot::SnapshotError,
 };
 use crate::{
+    admitted::Admitted,
     disk::Posix,
     error::{AppendError, OpenError},
     log::{LogEntries, LogTrust, Predecessor, PruneError, ReadError, Retention, former_origins},
@@ -65,19 +66,16 @@ impl Keeper {
         records_since(self.shared.log.entries()?, since, Unreadable::Fail, each).await
     }
 
-    /// How many requests of each principal were admitted from `since` on: what the day's budgets are rebuilt from.
-    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, u64>, OpenError> {
-        let mut admitted = BTreeMap::new();
+    /// What was admitted of each principal from `since` on: what the day's budgets are rebuilt from.
+    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, Admitted>, OpenError> {
+        let mut all = BTreeMap::new();
         let mut count = |_: u64, record: &Record| {
-            if let (Event::RequestAdmitted, Actor::Principal { id }) = (record.event, &record.actor)
-                && record.time >= since
-            {
-                let count: &mut u64 = admitted.entry(id.clone()).or_default();
-                *count = count.saturating_add(1);
+            if record.time >= since {
+                Admitted::count(&mut all, record);
             }
         };
         self.entries_since(since, &mut count).await?;
-        Ok(admitted)
+        Ok(all)
     }
 
     fn former_entries(&self) -> Result<Vec<LogEntries>, OpenError> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use stockade_crypto::DataKey;
-use stockade_evidence::{Actor, Event, Record, Timestamp};
-use stockade_store::{ActorKind, Allowance, Commit, Keeper, LinkError, Station, WorkerLink, wall_clock};
+use stockade_evidence::{Actor, Change, Event, Record, Subject, SubjectKind, Timestamp};
+use stockade_store::{ActorKind, Admitted, Allowance, Commit, Keeper, LinkError, Station, WorkerLink, wall_clock};
 use tokio::{
     net::UnixStream,
     task::{JoinHandle, JoinSet},
@@ -18,7 +18,9 @@ const ALLOWANCE: Allowance = Allowance {
         (Event::RequestAdmitted, ActorKind::Principal),
         (Event::RequestsRefused, ActorKind::Anybody),
         (Event::GatewayStarted, ActorKind::System),
+        (Event::ClientSuspected, ActorKind::System),
     ],
+    puts: &[(Event::ClientSuspected, "standing")],
     kinds: &["thing"],
     fields: &["jwt_subject"],
 };
@@ -36,6 +38,8 @@ fn admitted(id: &str) -> Record {
     let mut record = record(Event::RequestAdmitted);
     record.actor = Actor::Principal { id: id.to_owned() };
     record
+        .about(Subject::new(SubjectKind::Artifact, "m"))
+        .with("bits", 7)
 }
 
 async fn records(keeper: &Keeper, event: Event) -> Vec<Record> {
@@ -77,7 +81,10 @@ async fn a_worker_appends_reads_and_follows() {
     assert_eq!(
         used,
         [("p0", 50), ("p1", 50), ("p2", 1)]
-            .map(|(id, n)| (id.to_owned(), n))
+            .map(|(id, requests)| {
+                let bits = [("m".to_owned(), 7 * requests)].into();
+                (id.to_owned(), Admitted { requests, bits })
+            })
             .into()
     );
     // A change is told within a second, and its row can be read.
@@ -130,7 +137,7 @@ async fn what_a_worker_may_not_ask_ends_its_link() {
     set(&keeper, "a", json!({"n": 1})).await;
     let sealed = keeper.seal_personal("p0", "email", "a@b.example").await.unwrap();
     let size = keeper.log().durable_size();
-    for attack in 0..12 {
+    for attack in 0..14 {
         let (station, link, task) = link(&keeper).await;
         let handle = station.handle();
         let change = put("thing", "a", json!({"n": 2}));
@@ -155,6 +162,20 @@ async fn what_a_worker_may_not_ask_ends_its_link() {
                 .await
                 .is_err(),
             9 => handle.seal_personal("p0", "email", "x").await.is_err(),
+            11 => station
+                .append(record(Event::ClientSuspected).changing(change))
+                .await
+                .is_err(),
+            12 => {
+                let gone = Change::Delete {
+                    kind: "standing".into(),
+                    id: "a".into(),
+                };
+                station
+                    .append(record(Event::ClientSuspected).changing(gone))
+                    .await
+                    .is_err()
+            }
             10 => handle
                 .erase_subject("p0", Actor::System {}, wall_clock())
                 .await

@@ -70,6 +70,11 @@ impl OnnxRuntime {
         })
     }
 
+    /// Loads the library, and nothing into it.
+    pub(crate) fn start(library: &Path) -> Result<(), LoadError> {
+        environment(library).map(drop)
+    }
+
     pub(crate) fn version(&self) -> &str {
         &self.version
     }

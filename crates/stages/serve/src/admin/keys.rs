@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use stockade_access::{
-    ChangeError, KeyInfo, KeyPrefix, NewKey, create_key, list_keys, list_principals, revoke_key, rotate_key,
-};
+use stockade_access::{KeyInfo, KeyPrefix, list_keys, plain_principals};
 use stockade_evidence::{Control, Timestamp};
 use stockade_protocol::ErrorCode;
-use stockade_store::Handle;
+use stockade_store::Secret;
 use utoipa::ToSchema;
 
 use super::AdminCall;
-use crate::answer::{Answer, Refusal};
+use crate::{
+    answer::{Answer, Refusal},
+    desk::{self, Desk, DeskAnswer, DeskAsk, KeyChange, KeyDone, KeyProblem},
+};
 
 /// The longest that an old key may live on after a rotation.
 const GRACE_MAX_S: u64 = 30 * 86_400;
@@ -81,12 +82,11 @@ pub(super) struct RotateKey {
 #[utoipa::path(get, path = "/admin/v1/principals", tag = "access", security(("key" = [])),
     responses((status = 200, description = "Principals", body = Vec<PrincipalView>)))]
 pub(super) async fn principals(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
-    let principals = list_principals(&handle(call))
+    let principals = plain_principals(&call.shared.keeper.handle())
         .await
-        .map_err(|error| refuse(&error))?;
+        .map_err(|error| refuse(KeyProblem::from(&error)))?;
     let views: Vec<PrincipalView> = principals
         .iter()
-        .map(|info| &info.principal)
         .map(|principal| PrincipalView {
             id: principal.id.to_string(),
             kind: principal.kind.as_str().to_owned(),
@@ -100,7 +100,9 @@ pub(super) async fn principals(call: &AdminCall<'_>) -> Result<Answer, Refusal> 
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "access", security(("key" = [])),
     responses((status = 200, description = "API keys, without their secrets", body = Vec<KeyView>)))]
 pub(super) async fn list(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
-    let keys = list_keys(&handle(call)).await.map_err(|error| refuse(&error))?;
+    let keys = list_keys(&call.shared.keeper.handle())
+        .await
+        .map_err(|error| refuse(KeyProblem::from(&error)))?;
     call.json(StatusCode::OK, &keys.iter().map(view).collect::<Vec<_>>())
 }
 
@@ -112,35 +114,20 @@ pub(super) async fn create(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
         .principal
         .parse()
         .map_err(|_| Refusal::invalid("`principal` is not a principal id"))?;
-    let now = call.shared.keeper.now();
-    let expires_at = asked
-        .expires_in_s
-        .map(|seconds| now.plus_ms(i64::from(seconds) * 1000));
-    let new = NewKey {
+    let change = KeyChange::Create {
         principal,
-        expires_at,
+        expires_in_s: asked.expires_in_s,
     };
-    let (key, info) = create_key(&handle(call), &call.actor(), new, now)
-        .await
-        .map_err(|error| refuse(&error))?;
-    call.json(
-        StatusCode::CREATED,
-        &IssuedKey {
-            key: key.expose().to_owned(),
-            info: view(&info),
-        },
-    )
+    issued(call, change).await
 }
 
 #[utoipa::path(delete, path = "/admin/v1/keys/{prefix}", tag = "access", security(("key" = [])),
     params(("prefix" = String, Path, description = "The key's public part")),
     responses((status = 200, description = "The key is revoked", body = KeyView)))]
 pub(super) async fn revoke(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
-    let now = call.shared.keeper.now();
-    let info = revoke_key(&handle(call), &call.actor(), &prefix(call)?, now)
-        .await
-        .map_err(|error| refuse(&error))?;
-    call.json(StatusCode::OK, &view(&info))
+    let prefix = prefix(call)?;
+    let done = changed(call, KeyChange::Revoke { prefix }).await?;
+    call.json(StatusCode::OK, &view(&done.info))
 }
 
 #[utoipa::path(post, path = "/admin/v1/keys/{prefix}/rotate", tag = "access", security(("key" = [])),
@@ -151,20 +138,50 @@ pub(super) async fn rotate(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
     if asked.grace_s > GRACE_MAX_S {
         return Err(Refusal::invalid("`grace_s` must be at most 30 days"));
     }
-    let (grace, now) = (Duration::from_secs(asked.grace_s), call.shared.keeper.now());
-    let rotated = rotate_key(&handle(call), &call.actor(), &prefix(call)?, grace, now).await;
-    let (key, info) = rotated.map_err(|error| refuse(&error))?;
-    call.json(
-        StatusCode::CREATED,
-        &IssuedKey {
-            key: key.expose().to_owned(),
-            info: view(&info),
-        },
-    )
+    let change = KeyChange::Rotate {
+        prefix: prefix(call)?,
+        grace: Duration::from_secs(asked.grace_s),
+    };
+    issued(call, change).await
 }
 
-fn handle(call: &AdminCall<'_>) -> Handle {
-    Handle::Local(call.shared.keeper.clone())
+/// Makes a change that issues a key, and shows the key.
+async fn issued(call: &AdminCall<'_>, change: KeyChange) -> Result<Answer, Refusal> {
+    let done = changed(call, change).await?;
+    let key = done
+        .key
+        .as_ref()
+        .and_then(|key| std::str::from_utf8(key.0.expose()).ok());
+    let issued = IssuedKey {
+        key: key.ok_or_else(Refusal::internal)?.to_owned(),
+        info: view(&done.info),
+    };
+    call.json(StatusCode::CREATED, &issued)
+}
+
+/// Has a change made by whoever holds the keys, which checks the caller's API key itself.
+async fn changed(call: &AdminCall<'_>, change: KeyChange) -> Result<KeyDone, Refusal> {
+    let shared = call.shared;
+    let presented = call
+        .presented
+        .as_ref()
+        .ok_or_else(|| refuse(KeyProblem::Forbidden))?;
+    let link = match &shared.desk {
+        Desk::Here(_) => {
+            let (handle, now) = (shared.keeper.handle(), shared.keeper.now());
+            let changed = desk::change_keys(&shared.access, &handle, presented, change, now).await;
+            return changed.map_err(refuse);
+        }
+        Desk::Keeper(link) => link,
+    };
+    let presented = Secret::copy_of(presented.0.expose());
+    match link.ask(DeskAsk::Keys { presented, change }).await {
+        DeskAnswer::Changed { done } => Ok(*done),
+        DeskAnswer::NotChanged { problem } => Err(refuse(problem)),
+        DeskAnswer::Authority { .. } | DeskAnswer::Leaf { .. } | DeskAnswer::Refused {} => {
+            Err(Refusal::internal())
+        }
+    }
 }
 
 fn prefix(call: &AdminCall<'_>) -> Result<KeyPrefix, Refusal> {
@@ -181,34 +198,26 @@ fn no_such_key() -> Refusal {
     )
 }
 
-/// What a caller may know of a failed change. Texts of `ChangeError` name what the caller sent, so none is passed on.
-fn refuse(error: &ChangeError) -> Refusal {
-    match error {
-        ChangeError::NoKey { .. } => no_such_key(),
-        ChangeError::NoPrincipal { .. } => Refusal::new(
+/// What a caller may know of a change that was not made.
+fn refuse(problem: KeyProblem) -> Refusal {
+    match problem {
+        KeyProblem::Forbidden => Refusal::new(
+            ErrorCode::Forbidden,
+            Control::AccessControl,
+            "keys are changed by a caller who presents an API key that may",
+        ),
+        KeyProblem::NoKey => no_such_key(),
+        KeyProblem::NoPrincipal => Refusal::new(
             ErrorCode::NotFound,
             Control::AccessControl,
             "there is no such principal",
         ),
-        ChangeError::PrincipalExists { .. } => Refusal::invalid("the principal exists already"),
-        ChangeError::IdentityTaken { .. } => Refusal::invalid("the identity is bound already"),
-        ChangeError::NotBound { .. } => Refusal::invalid("the identity is not bound to the principal"),
-        ChangeError::TooManyIdentities => Refusal::invalid("the principal has too many identities"),
-        ChangeError::KeyEnded { .. } => Refusal::invalid("the key is revoked or has expired"),
-        ChangeError::KeyReplaced { .. } => Refusal::invalid("the key was rotated already"),
-        ChangeError::ExpiryPast { .. } => Refusal::invalid("the key would have ended already"),
-        ChangeError::GraceTooLong => Refusal::invalid("a rotated key may live on for 30 days at most"),
-        ChangeError::PersonalText { .. } => Refusal::invalid("a personal field has an impossible value"),
-        ChangeError::Commit(_) => Refusal::unrecorded(),
-        ChangeError::Contended
-        | ChangeError::Read(_)
-        | ChangeError::Row(_)
-        | ChangeError::Personal(_)
-        | ChangeError::Json(_)
-        | ChangeError::Randomness(_) => {
-            tracing::error!(%error, "an admin call failed");
-            Refusal::internal()
-        }
+        KeyProblem::Ended => Refusal::invalid("the key is revoked or has expired"),
+        KeyProblem::Replaced => Refusal::invalid("the key was rotated already"),
+        KeyProblem::ExpiryPast => Refusal::invalid("the key would have ended already"),
+        KeyProblem::GraceTooLong => Refusal::invalid("a rotated key may live on for 30 days at most"),
+        KeyProblem::Unrecorded => Refusal::unrecorded(),
+        KeyProblem::Failed => Refusal::internal(),
     }
 }
 

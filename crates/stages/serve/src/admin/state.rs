@@ -123,22 +123,9 @@ pub(super) fn models(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
 #[utoipa::path(get, path = "/admin/v1/log/checkpoint", tag = "log", security(("key" = [])),
     responses((status = 200, description = "The newest signed checkpoint", body = Checkpoint)))]
 pub(super) async fn log_checkpoint(call: &AdminCall<'_>) -> Result<Answer, Refusal> {
-    call.shared
-        .keeper
-        .integrated()
-        .await
-        .map_err(|_| Refusal::unrecorded())?;
-    let folder = call.shared.keeper.dir().log();
-    let read = move || stockade_store::log::FolderSource::new(folder).checkpoint();
-    let checkpoint = call
-        .shared
-        .trackers
-        .engine
-        .spawn_blocking(read)
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .flatten()
+    let checkpoint = call.shared.keeper.checkpoint().await;
+    let checkpoint = checkpoint
+        .map_err(|_| Refusal::unrecorded())?
         .ok_or_else(Refusal::internal)?;
     call.json(StatusCode::OK, &Checkpoint { checkpoint })
 }

@@ -1,6 +1,6 @@
 //! `[identity]` and `[tls]`: who may vouch for principals besides API keys, and a server certificate of one's own.
 
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU32, path::Path};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU32};
 
 use http::Uri;
 use schemars::JsonSchema;
@@ -219,24 +219,23 @@ impl IdentityConfig {
         Ok(())
     }
 
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        for jwt in &mut self.jwt {
-            if let KeySource::File(file) = &mut jwt.jwks {
-                file.resolve(folder);
-            }
-            jwt.ca.iter_mut().for_each(|file| file.resolve(folder));
-        }
-        if let Some(mtls) = &mut self.mtls {
-            mtls.ca.resolve(folder);
-            mtls.crl.iter_mut().for_each(|file| file.resolve(folder));
-        }
+    /// Every file that it names.
+    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut FileReference> {
+        let jwt = self.jwt.iter_mut().flat_map(|jwt| {
+            let keys = match &mut jwt.jwks {
+                KeySource::File(file) => Some(file),
+                KeySource::Url(_) => None,
+            };
+            keys.into_iter().chain(&mut jwt.ca)
+        });
+        let mtls = self.mtls.iter_mut();
+        jwt.chain(mtls.flat_map(|mtls| std::iter::once(&mut mtls.ca).chain(&mut mtls.crl)))
     }
 }
 
 impl TlsConfig {
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        self.certificate.resolve(folder);
-        self.key.resolve(folder);
+    pub(super) fn files(&mut self) -> [&mut FileReference; 2] {
+        [&mut self.certificate, &mut self.key]
     }
 }
 
@@ -308,6 +307,8 @@ const fn default_keep() -> NonZeroU32 {
 mod tests {
     use serde_json::{Value, json};
 
+    use std::path::Path;
+
     use super::*;
 
     fn parse(over: Value) -> Result<(), String> {
@@ -357,7 +358,7 @@ mod tests {
         let mut config: IdentityConfig =
             serde_json::from_value(json!({"mtls": {"ca": "file:ca.pem", "crl": "file:/etc/crl.pem"}}))
                 .unwrap();
-        config.resolve(Path::new("/p"));
+        config.files().for_each(|file| file.resolve(Path::new("/p")));
         let mtls = config.mtls.as_ref().unwrap();
         assert_eq!(mtls.ca.path(), Path::new("/p/ca.pem"));
         assert_eq!(mtls.crl.as_ref().unwrap().path(), Path::new("/etc/crl.pem"));

@@ -8,7 +8,13 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use stockade_crypto::SecretBytes;
 use stockade_protocol::WireType;
+
+use crate::{
+    given::Given,
+    identity::{FileError, read_private, read_public},
+};
 
 /// A text that configuration may not hold at its place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -151,30 +157,57 @@ text!(BaseUrl);
 /// A file that holds what configuration does not: `file:PATH`; a relative path is one in the project's folder.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct FileReference(PathBuf);
+pub struct FileReference {
+    path: PathBuf,
+    /// Where its content comes from in a process that may not read it.
+    given: Option<Given>,
+}
 
 impl FileReference {
     const EXPECTED: &str = "write it as `file:PATH`, such as `file:clients-ca.pem`";
 
     fn parse(text: &str) -> Option<Self> {
         let path = text.strip_prefix("file:").filter(|path| !path.is_empty())?;
-        Some(Self(path.into()))
+        Some(Self {
+            path: path.into(),
+            given: None,
+        })
     }
 
     /// The path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Reads the file, which is no secret.
+    pub(crate) fn read_public(&self) -> Result<Vec<u8>, FileError> {
+        match &self.given {
+            Some(given) => given.public(&self.to_string(), &self.path),
+            None => read_public(&self.path),
+        }
+    }
+
+    /// Reads the file, which nobody but its owner may read.
+    pub(crate) fn read_private(&self) -> Result<SecretBytes, FileError> {
+        match &self.given {
+            Some(given) => given.private(&self.to_string(), &self.path),
+            None => read_private(&self.path),
+        }
     }
 
     pub(super) fn resolve(&mut self, folder: &Path) {
         // An absolute path stays as it is.
-        self.0 = folder.join(&self.0);
+        self.path = folder.join(&self.path);
+    }
+
+    pub(super) fn read_from(&mut self, given: &Given) {
+        self.given = Some(given.clone());
     }
 }
 
 impl fmt::Display for FileReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file:{}", self.0.display())
+        write!(f, "file:{}", self.path.display())
     }
 }
 
@@ -187,7 +220,34 @@ pub enum SecretReference {
     /// In a file that its owner alone may read.
     File(FileReference),
     /// In an environment variable.
-    Environment(String),
+    Environment(Variable),
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Variable {
+    name: String,
+    given: Option<Given>,
+}
+
+impl Variable {
+    /// What it holds; `None` where it is not set.
+    pub(crate) fn read(&self) -> Option<SecretBytes> {
+        match &self.given {
+            Some(given) => given.private(&self.to_string(), Path::new(&self.name)).ok(),
+            None => Some(SecretBytes::new(std::env::var(&self.name).ok()?.into_bytes())),
+        }
+    }
+
+    pub(super) fn read_from(&mut self, given: &Given) {
+        self.given = Some(given.clone());
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "env:{}", self.name)
+    }
 }
 
 impl SecretReference {
@@ -196,16 +256,14 @@ impl SecretReference {
     fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            return (!name.is_empty() && name.bytes().all(fits)).then(|| Self::Environment(name.to_owned()));
+            return (!name.is_empty() && name.bytes().all(fits)).then(|| {
+                Self::Environment(Variable {
+                    name: name.to_owned(),
+                    given: None,
+                })
+            });
         }
         FileReference::parse(text).map(Self::File)
-    }
-
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        match self {
-            Self::File(file) => file.resolve(folder),
-            Self::Environment(_) => {}
-        }
     }
 }
 
@@ -213,7 +271,7 @@ impl fmt::Display for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file) => file.fmt(f),
-            Self::Environment(name) => write!(f, "env:{name}"),
+            Self::Environment(variable) => variable.fmt(f),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stockade_crypto::CertificateAuthority;
+use stockade_store::Station;
 use tokio_util::sync::CancellationToken;
 
-use crate::{identity, merged, shared::Shared, tls::Leaf};
+use crate::{desk::Desk, identity, merged, shared::Shared, tls::Leaf};
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
@@ -47,24 +47,26 @@ pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken)
 }
 
 /// Renews the leaf certificates, under the authority now in the key provider: it may have been rotated.
-pub(super) async fn renew(
-    shared: Arc<Shared>,
-    leaves: Vec<Arc<Leaf>>,
-    first: CertificateAuthority,
-    stop: CancellationToken,
-) {
+pub(super) async fn renew(shared: Arc<Shared>, leaves: Vec<Arc<Leaf>>, stop: CancellationToken) {
     while stop
         .run_until_cancelled(tokio::time::sleep(RENEW_EVERY))
         .await
         .is_some()
     {
-        let authority = shared
-            .keeper
-            .keys()
-            .certificate_authority()
-            .unwrap_or_else(|_| first.clone());
         for leaf in &leaves {
-            match leaf.renew(&authority, shared.keeper.now()) {
+            let now = shared.keeper.now();
+            let renewed = match (&shared.desk, &shared.keeper) {
+                (Desk::Here(_), Station::Local(keeper))
+                    if let Ok(authority) = keeper.keys().certificate_authority() =>
+                {
+                    leaf.renew(&authority, now)
+                }
+                (Desk::Here(first), Station::Local(_) | Station::Worker(_)) => leaf.renew(first, now),
+                (Desk::Keeper(link), Station::Local(_) | Station::Worker(_)) => {
+                    leaf.renew_at(link, now).await
+                }
+            };
+            match renewed {
                 Ok(false) => {}
                 Ok(true) => tracing::info!("a server certificate was renewed"),
                 Err(error) => tracing::error!(%error, "a server certificate could not be renewed"),

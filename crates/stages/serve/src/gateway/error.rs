@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use stockade_store::OpenError;
+use stockade_store::AdmittedError;
 
 use crate::{
     identity::TrustError,
@@ -16,7 +16,7 @@ use crate::{
 pub enum BindError {
     /// The day's use could not be read from the log.
     #[error("the budgets could not be rebuilt from the log")]
-    Budgets(#[from] OpenError),
+    Budgets(#[from] AdmittedError),
     /// A port could not be taken.
     #[error("`{listen}` cannot be listened on\nhint: another process may use it; port 0 takes a free one")]
     Listen {

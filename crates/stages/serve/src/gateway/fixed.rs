@@ -12,13 +12,13 @@ pub(super) fn prepare(
     live: &Snapshot,
     mut new: Config,
     models: &ModelSet,
-    changed: &mut Vec<&'static str>,
+    changed: &mut Vec<String>,
 ) -> Result<Snapshot, ConfigError> {
     new.check(models)?;
     let old = &live.config;
-    let mut note = |name, is_changed| {
+    let mut note = |name: &str, is_changed| {
         if is_changed {
-            changed.push(name);
+            changed.push(name.to_owned());
         }
     };
     note("listen", keep(&old.listen, &mut new.listen));
@@ -31,10 +31,8 @@ pub(super) fn prepare(
     );
     note("tls", keep(&old.tls, &mut new.tls));
     note("identity", keep(&old.identity, &mut new.identity));
-    note(
-        "engine.threads",
-        keep(&old.engine.threads, &mut new.engine.threads),
-    );
+    // A worker has given up loading libraries by the time it serves.
+    note("engine", keep(&old.engine, &mut new.engine));
     let (before, after) = (&old.limits, &mut new.limits);
     note(
         "limits.max_connections",

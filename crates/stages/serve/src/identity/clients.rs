@@ -29,11 +29,8 @@ use stockade_crypto::ClientCertificate;
 use stockade_evidence::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    LOOK_EVERY,
-    files::{FileError, read_public},
-};
-use crate::config::{CertificateIdentity, MtlsConfig};
+use super::{LOOK_EVERY, files::FileError};
+use crate::config::{CertificateIdentity, FileReference, MtlsConfig};
 
 /// How long a verified chain is taken for good.
 const VERIFIED_FOR_S: i64 = 60;
@@ -95,12 +92,12 @@ impl Clients {
 
     /// Reads authorities and revocation lists again; says whether they changed.
     pub(crate) async fn reload(&self) -> Result<bool, TrustError> {
-        let paths: Vec<_> = [Some(&self.config.ca), self.config.crl.as_ref()]
+        let files: Vec<_> = [Some(&self.config.ca), self.config.crl.as_ref()]
             .into_iter()
             .flatten()
-            .map(|file| file.path().to_owned())
+            .cloned()
             .collect();
-        let read = move || paths.iter().map(|path| read_public(path)).collect();
+        let read = move || files.iter().map(FileReference::read_public).collect();
         let files: Result<Vec<Vec<u8>>, FileError> =
             tokio::task::spawn_blocking(read).await.unwrap_or(Ok(Vec::new()));
         let files = files?;

@@ -25,6 +25,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::files::{FileError, read_public};
+use crate::config::FileReference;
 
 /// The largest answer.
 const ANSWER_MAX: usize = 256 << 10;
@@ -66,13 +67,13 @@ pub(super) enum FetchError {
 }
 
 /// The body behind a URL. `ca` is a file of authorities in the place of the system's.
-pub(super) async fn get(url: &Uri, ca: Option<&Path>) -> Result<Vec<u8>, FetchError> {
+pub(super) async fn get(url: &Uri, ca: Option<&FileReference>) -> Result<Vec<u8>, FetchError> {
     tokio::time::timeout(TIME_MAX, Box::pin(unbounded(url, ca)))
         .await
         .unwrap_or(Err(FetchError::Late))
 }
 
-async fn unbounded(url: &Uri, ca: Option<&Path>) -> Result<Vec<u8>, FetchError> {
+async fn unbounded(url: &Uri, ca: Option<&FileReference>) -> Result<Vec<u8>, FetchError> {
     let host = url.host().ok_or(FetchError::NoHost)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let secure = url.scheme_str() == Some("https");
@@ -86,9 +87,12 @@ async fn unbounded(url: &Uri, ca: Option<&Path>) -> Result<Vec<u8>, FetchError> 
     exchange(connector.connect(name, socket).await?, url).await
 }
 
-fn client_config(ca: Option<&Path>) -> Result<ClientConfig, FetchError> {
+fn client_config(ca: Option<&FileReference>) -> Result<ClientConfig, FetchError> {
     let system = || SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists());
-    let bundle = read_public(ca.or_else(system).ok_or(FetchError::NoBundle)?)?;
+    let bundle = match ca {
+        Some(file) => file.read_public()?,
+        None => read_public(system().ok_or(FetchError::NoBundle)?)?,
+    };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bundle).flatten());
     if roots.is_empty() {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LOOK_EVERY,
     fetch::{self, FetchError},
-    files::{FileError, read_public},
+    files::FileError,
 };
 use crate::config::{JwtConfig, KeySource};
 
@@ -102,15 +102,9 @@ impl Issuer {
         let bytes = match &self.config.jwks {
             KeySource::File(file) => {
                 let file = file.clone();
-                tokio::task::spawn_blocking(move || read_public(file.path())).await??
+                tokio::task::spawn_blocking(move || file.read_public()).await??
             }
-            KeySource::Url(url) => {
-                fetch::get(
-                    url,
-                    self.config.ca.as_ref().map(crate::config::FileReference::path),
-                )
-                .await?
-            }
+            KeySource::Url(url) => fetch::get(url, self.config.ca.as_ref()).await?,
         };
         let before = self.known.load_full().filter(|known| known.bytes == bytes);
         let keys = match before {

@@ -137,7 +137,7 @@ fn unauthenticated(reason: &'static str) -> Unidentified {
 }
 
 /// The one bearer credential. Two headers are ambiguous and count as none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {

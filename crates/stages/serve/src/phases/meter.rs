@@ -11,16 +11,15 @@ mod information;
 mod share;
 
 use std::{
-    collections::HashMap,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
 
 use stockade_access::PrincipalId;
-use stockade_evidence::{Actor, Control, Event, Record, Timestamp};
+use stockade_evidence::{Control, Timestamp};
 use stockade_model::{Signature, Tensor};
 use stockade_protocol::ErrorCode;
-use stockade_store::{CounterKey, Counters, Keeper, OpenError, Rate, Reservation};
+use stockade_store::{AdmittedError, CounterKey, Counters, Rate, Reservation, Station};
 
 use crate::{
     answer::Refusal,
@@ -253,44 +252,16 @@ pub(crate) fn refusal_record(counters: &Counters, limits: &Limits, who: &Princip
 }
 
 /// Sets the budgets of the running day to what the log says was admitted.
-pub(crate) async fn rebuild(keeper: &Keeper, now: Timestamp) -> Result<(), OpenError> {
-    let mut used: HashMap<String, u64> = HashMap::new();
-    let mut bits: HashMap<(String, String), u64> = HashMap::new();
+pub(crate) async fn rebuild(keeper: &Station, now: Timestamp) -> Result<(), AdmittedError> {
     let midnight = now.plus_ms(-now.unix_ms().rem_euclid(MS_PER_DAY));
-    let mut count = |_: u64, record: &Record| {
-        let Actor::Principal { id } = &record.actor else {
-            return;
-        };
-        let detail = match record.event {
-            Event::RequestAdmitted => "bits",
-            Event::RequestOutcome => "bits_beyond",
-            _ => return,
-        };
-        if record.time < midnight {
-            return;
-        }
-        if record.event == Event::RequestAdmitted {
-            let count = used.entry(id.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-        let carried = record.details.get(detail).and_then(serde_json::Value::as_u64);
-        if let (Some(carried), Some(subject)) = (carried, &record.subject) {
-            let count = bits.entry((id.clone(), subject.name.clone())).or_default();
-            *count = count.saturating_add(carried);
-        }
-    };
-    keeper.entries_since(midnight, &mut count).await?;
-    for (id, used) in used {
+    for (id, admitted) in keeper.admitted_since(midnight).await? {
         // Only principals that parse ever reserve; any other id is not of this gateway.
         if let Ok(who) = id.parse::<PrincipalId>() {
-            keeper.counters().restore(&budget_key(&who), now.day(), used);
-        }
-    }
-    for ((id, model), used) in bits {
-        if let Ok(who) = id.parse::<PrincipalId>() {
-            keeper
-                .counters()
-                .restore(&bits_key(&who, &model), now.day(), used);
+            let counters = keeper.counters();
+            counters.restore(&budget_key(&who), now.day(), admitted.requests);
+            for (model, bits) in admitted.bits {
+                counters.restore(&bits_key(&who, &model), now.day(), bits);
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use stockade_access::{Action, Identity, PrincipalId};
 use stockade_evidence::{Actor, Control, Decision, Event, Record, RecordId, Subject, SubjectKind};
-use stockade_store::Keeper;
+use stockade_store::Station;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -31,7 +31,7 @@ const MOST_EXACT: u64 = 1 << 53;
 /// Writes the gateway's records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    keeper: Keeper,
+    keeper: Station,
     tracker: TaskTracker,
     outcomes: Arc<Semaphore>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Outcome {
 }
 
 impl Recorder {
-    pub(crate) fn new(keeper: Keeper, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(keeper: Station, tracker: TaskTracker) -> Self {
         Self {
             keeper,
             tracker,

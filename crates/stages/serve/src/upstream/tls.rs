@@ -1,6 +1,6 @@
 //! What is needed to reach an upstream and to be believed: certificate authorities, and the bearer token.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use http::HeaderValue;
 use rustls::{
@@ -11,7 +11,10 @@ use rustls::{
 use stockade_crypto::SecretBytes;
 
 use super::UpstreamError;
-use crate::config::{SecretReference, UpstreamConfig, UpstreamProtocol};
+use crate::{
+    config::{SecretReference, UpstreamConfig, UpstreamProtocol},
+    identity::{FileError, read_public},
+};
 
 /// Where Debian, Fedora, Alpine and others keep the authorities that they trust.
 const PLATFORM: [&str; 4] = [
@@ -20,9 +23,9 @@ const PLATFORM: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-/// More than any list of authorities, or any token, has.
-const MAX_PEM: u64 = 4 << 20;
-const MAX_TOKEN: u64 = 64 << 10;
+/// More than any token has.
+const MAX_TOKEN: usize = 64 << 10;
+const TOO_LARGE: &str = "which is too large\nhint: name another file";
 
 /// The authorities, as PEM; none where every replica is without TLS.
 pub(super) fn authorities(config: &UpstreamConfig) -> Result<Option<Vec<u8>>, UpstreamError> {
@@ -37,7 +40,7 @@ pub(super) fn authorities(config: &UpstreamConfig) -> Result<Option<Vec<u8>>, Up
             reference: file.to_string(),
             problem,
         };
-        let pem = read(file.path(), MAX_PEM).map_err(problem)?;
+        let pem = file.read_public().map_err(|error| problem(unread(&error)))?;
         let how_many = roots(&pem).len();
         if how_many == 0 {
             let none = "which holds no certificate\nhint: name a PEM file with the authority's certificate";
@@ -48,9 +51,7 @@ pub(super) fn authorities(config: &UpstreamConfig) -> Result<Option<Vec<u8>>, Up
     if !uses_tls {
         return Ok(None);
     }
-    let found = PLATFORM
-        .iter()
-        .find_map(|path| read(Path::new(path), MAX_PEM).ok());
+    let found = PLATFORM.iter().find_map(|path| read_public(Path::new(path)).ok());
     found
         .filter(|pem| !roots(pem).is_empty())
         .map(Some)
@@ -86,21 +87,14 @@ pub(super) fn bearer(config: &UpstreamConfig) -> Result<Option<HeaderValue>, Ups
         problem,
     };
     let token = match reference {
-        SecretReference::File(file) => {
-            let metadata = fs::metadata(file.path()).map_err(|error| problem(unreadable(&error)))?;
-            if metadata.permissions().mode() & 0o077 != 0 {
-                let open = "which others may read\nhint: `chmod 600` it";
-                return Err(problem(open.to_owned()));
-            }
-            read(file.path(), MAX_TOKEN).map_err(problem)?
-        }
-        SecretReference::Environment(name) => std::env::var(name)
-            .map_err(|_| {
-                problem("which is not set\nhint: set the variable for the server's process".to_owned())
-            })?
-            .into_bytes(),
+        SecretReference::File(file) => file.read_private().map_err(|error| problem(unread(&error)))?,
+        SecretReference::Environment(variable) => variable.read().ok_or_else(|| {
+            problem("which is not set\nhint: set the variable for the server's process".to_owned())
+        })?,
     };
-    let token = SecretBytes::new(token);
+    if token.len() > MAX_TOKEN {
+        return Err(problem(TOO_LARGE.to_owned()));
+    }
     let trimmed = token.expose().trim_ascii();
     let plain = !trimmed.is_empty() && trimmed.iter().all(u8::is_ascii_graphic);
     let header = SecretBytes::new([b"Bearer ", trimmed].concat());
@@ -121,17 +115,12 @@ fn roots(pem: &[u8]) -> RootCertStore {
     roots
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let file = fs::File::open(path).map_err(|error| unreadable(&error))?;
-    let mut bytes = Vec::new();
-    let read = file.take(most + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > most {
-        return Err("which is too large\nhint: name another file".to_owned());
+fn unread(error: &FileError) -> String {
+    match error {
+        FileError::Read { source, .. } => {
+            format!("which cannot be read: {source}\nhint: name a file that the server's user may read")
+        }
+        FileError::Large { .. } => TOO_LARGE.to_owned(),
+        FileError::Open { .. } => "which others may read\nhint: `chmod 600` it".to_owned(),
     }
-    Ok(bytes)
-}
-
-fn unreadable(error: &std::io::Error) -> String {
-    format!("which cannot be read: {error}\nhint: name a file that the server's user may read")
 }
