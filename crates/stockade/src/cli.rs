@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Write man pages into a folder
     #[command(hide = true)]
     Manpages(commands::completions::ManpageArguments),
+    /// What `serve` and `up` start: the process that serves
+    #[command(hide = true)]
+    Worker,
     /// Print the admin API's OpenAPI document
     #[command(hide = true)]
     Openapi,

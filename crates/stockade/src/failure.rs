@@ -103,6 +103,25 @@ impl Failure {
             "exit": self.exit.number(),
         })
     }
+
+    /// The failure that another process of this program gave as JSON.
+    pub(crate) fn from_json(told: &serde_json::Value) -> Self {
+        let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
+        let exit = told.get("exit").and_then(serde_json::Value::as_u64);
+        let causes = told.get("causes").and_then(serde_json::Value::as_array);
+        Self {
+            exit: match exit {
+                Some(1) => Exit::Findings,
+                Some(2) => Exit::Usage,
+                Some(4) => Exit::Broken,
+                Some(_) | None => Exit::Failed,
+            },
+            message: told.get("error").and_then(text).unwrap_or_default(),
+            causes: causes.into_iter().flatten().filter_map(text).collect(),
+            hint: told.get("hint").and_then(text),
+            report: None,
+        }
+    }
 }
 
 impl fmt::Display for Failure {

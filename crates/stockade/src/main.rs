@@ -16,6 +16,7 @@ mod output;
 mod private_files;
 mod project;
 mod reload;
+mod worker;
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {

@@ -181,6 +181,11 @@ pub(crate) fn opening(error: &OpenError) -> Failure {
 
 /// The policies of a project folder, validated.
 pub(crate) fn read_policies(project: &Path) -> Result<PolicySet, Failure> {
+    PolicySet::parse(&policy_files(project)?).exit(Exit::Usage)
+}
+
+/// The policies of a project folder: names and texts of the files.
+pub(crate) fn policy_files(project: &Path) -> Result<Vec<(String, String)>, Failure> {
     let folder = project.join(POLICIES);
     let mut files = BTreeMap::new();
     let entries = fs::read_dir(&folder).map_err(|error| {
@@ -203,8 +208,7 @@ pub(crate) fn read_policies(project: &Path) -> Result<PolicySet, Failure> {
             files.insert(name, text);
         }
     }
-    let files: Vec<(String, String)> = files.into_iter().collect();
-    PolicySet::parse(&files).exit(Exit::Usage)
+    Ok(files.into_iter().collect())
 }
 
 /// Writes the public CA certificate beside the project's configuration and gives its absolute path.

@@ -6,9 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use stockade_serve::{Gateway, Reload};
-use stockade_store::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
     commands::serve::Listen,
     config,
     failure::Failure,
-    models,
     project::{self, Project},
+    worker::{Parts, Reloading},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -26,8 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn watch(
     global: &Global,
     listen: &Listen,
-    gateway: &Gateway,
-    handle: &Handle,
+    reloads: mpsc::Sender<Reloading>,
     started: &stockade_store::Config,
     shutdown: CancellationToken,
 ) {
@@ -50,36 +50,30 @@ pub(crate) async fn watch(
             continue;
         }
         seen = now;
-        let result = match parts(global, listen, handle, started).await {
-            Ok(parts) => gateway.reload(parts).await.map_err(|error| error.to_string()),
-            Err(failure) => {
-                let reason = failure.to_string();
-                gateway.refuse_reload(&reason).await;
-                Err(reason)
+        let parts = parts(global, listen, started).map_err(|failure| failure.to_string());
+        let (ended, ending) = oneshot::channel();
+        if reloads.send(Reloading { parts, ended }).await.is_err() {
+            return;
+        }
+        match shutdown.run_until_cancelled(ending).await {
+            Some(Ok(Ok(()))) => tracing::info!("configuration and policies reloaded"),
+            Some(Ok(Err(reason))) => {
+                tracing::error!(%reason, "the old configuration and policies stay in force");
             }
-        };
-        match result {
-            Ok(()) => tracing::info!("configuration and policies reloaded"),
-            Err(reason) => tracing::error!(%reason, "the old configuration and policies stay in force"),
+            Some(Err(_)) => {
+                tracing::error!("the worker ended; another has the old configuration and policies")
+            }
+            None => return,
         }
     }
 }
 
-async fn parts(
-    global: &Global,
-    listen: &Listen,
-    handle: &Handle,
-    started: &stockade_store::Config,
-) -> Result<Reload, Failure> {
+fn parts(global: &Global, listen: &Listen, started: &stockade_store::Config) -> Result<Parts, Failure> {
     let project = Project::find(global, &listen.settings())?;
-    let policies = project::read_policies(project.path())?;
-    config::check(project.path(), &project.loaded.root, &policies)?;
-    let models = models::load(&project, handle).await?;
-    Ok(Reload {
-        config: project.loaded.root.gateway().relative_to(project.path()),
-        policies,
-        models,
-        needs_restart: changed(started, &project.loaded.root.evidence),
+    let changed = changed(started, &project.loaded.root.evidence);
+    Ok(Parts {
+        needs_restart: changed.into_iter().map(str::to_owned).collect(),
+        ..Parts::of(&project)?
     })
 }
 

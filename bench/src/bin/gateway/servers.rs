@@ -83,14 +83,15 @@ impl Stockade {
         })
     }
 
-    /// Memory resident.
+    /// Memory resident, of the keeper and of its worker.
     pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        let keeper = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let mut sum = resident(&keeper.to_string())?;
+        for child in children.split_whitespace() {
+            sum += resident(child)?;
+        }
+        Ok(sum)
     }
 
     /// How long the answer to the example's request is.
@@ -191,4 +192,13 @@ fn nginx(folder: &Path, core: &str, http: &str, port: u16, server: &str) -> Resu
 
 fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn resident(process: &str) -> Result<u64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

@@ -60,6 +60,7 @@ pub(crate) async fn run(global: &Global, arguments: &Arguments, output: &Output)
         state(&project).await,
         recovery(&project),
         anchor(&project),
+        isolation(&project),
     ];
     let worst = checks
         .iter()
@@ -196,6 +197,26 @@ fn recovery(project: &Project) -> Check {
             state: State::Wrong,
             says: failure.to_string(),
         },
+    }
+}
+
+/// What this kernel has to keep the process that serves in its place.
+fn isolation(project: &Project) -> Check {
+    let has = stockade_confine::supported();
+    let required = project.loaded.root.worker.require_isolation;
+    let (state, says) = if has.is_whole() {
+        (State::Fine, has.names().join(", "))
+    } else {
+        let has = has.names().join(", ");
+        let state = if required { State::Wrong } else { State::Advice };
+        let says =
+            format!("the kernel has only [{has}] of Landlock and seccomp; use Linux 5.13 or later with both");
+        (state, says)
+    };
+    Check {
+        what: "worker isolation",
+        state,
+        says,
     }
 }
 

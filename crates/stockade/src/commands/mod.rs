@@ -26,6 +26,10 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
+    // It gives up what it must not have before it has threads.
+    if matches!(cli.command, Command::Worker) {
+        return crate::worker::run();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -52,6 +56,8 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Doctor(arguments) => doctor::run(&global, &arguments, output).await,
         Command::Completions(arguments) => Ok(completions::run(&arguments)),
         Command::Manpages(arguments) => completions::manpages(&arguments, output),
+        // Begun and ended before there was a runtime.
+        Command::Worker => Ok(Exit::Fine),
         Command::Openapi => {
             output.text(&stockade_serve::openapi_json())?;
             Ok(Exit::Fine)

@@ -1,4 +1,4 @@
-//! `stockade serve`: open the state, load the models from the vault, listen, and drain at the end.
+//! `stockade serve`: open the state, listen, start the worker that serves, and let it drain at the end.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,20 +8,22 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use stockade_access::Access;
-use stockade_serve::{Bound, Gateway};
-use stockade_store::{Handle, Keeper};
-use tokio::signal::unix::{SignalKind, signal};
+use stockade_access::{Access, PolicySet};
+use stockade_serve::{Bound, Listeners};
+use stockade_store::Keeper;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use crate::{
     cli::Global,
-    config,
     failure::{Exit, Failing as _, Failure},
-    models,
     output::Output,
     private_files,
     project::{self, Project},
     reload,
+    worker::{Parts, Supervisor},
 };
 
 #[derive(Args, Debug)]
@@ -119,25 +121,18 @@ pub(crate) async fn serve(
     ready: impl FnOnce(&Bound, PathBuf) -> Ready,
     announce: impl FnOnce(&Ready) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
-    let handle = Handle::Local(keeper.clone());
-    let policies = project::read_policies(project.path())?;
-    config::check(project.path(), &project.loaded.root, &policies)?;
-    let access = Arc::new(Access::new(handle.clone(), policies).await.exit(Exit::Failed)?);
-    let models = models::load(project, &handle).await?;
+    let parts = Parts::of(project)?;
+    let policies = PolicySet::parse(&parts.policies).exit(Exit::Usage)?;
+    let changes = keeper.changes();
+    let access = Arc::new(Access::new(keeper.clone(), policies).await.exit(Exit::Failed)?);
     let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;
     let ca_cert = project::write_ca_certificate(project.path(), &authority)?;
-    let gateway = Gateway::new(
-        project.loaded.root.gateway().relative_to(project.path()),
-        access,
-        keeper.clone(),
-        models,
-        authority,
-    )
-    .exit(Exit::Usage)?;
-    let bound = gateway.bind().await.exit_hint(
+    let listeners = Listeners::open(&parts.config).exit_hint(
         Exit::Failed,
         "choose other addresses with --listen, --grpc-listen and --admin-listen",
     )?;
+    let supervisor = Supervisor::new(global, project, keeper.clone(), access.clone(), parts, listeners)?;
+    let (worker, bound) = supervisor.start().await?;
     let ready = ready(&bound, ca_cert);
     keeper
         .announce(&ready.gateway_url, &ready.admin_url)
@@ -151,30 +146,35 @@ pub(crate) async fn serve(
 
     let shutdown = tokio_util::sync::CancellationToken::new();
     let control = keeper.serve_control(shutdown.clone().cancelled_owned());
+    let (reloads, asked) = mpsc::channel(1);
     let reloading = reload::watch(
         global,
         &arguments.listen,
-        &gateway,
-        &handle,
+        reloads,
         &project.loaded.root.evidence,
         shutdown.clone(),
     );
     let stop = async {
-        let asked = wait_for_signal().await;
+        let asked = shutdown.run_until_cancelled(wait_for_signal()).await;
         shutdown.cancel();
-        asked
+        asked.unwrap_or(Ok(()))
     };
-    let (served, controlled, (), asked) = tokio::join!(
-        gateway.run(shutdown.clone().cancelled_owned()),
+    let serving = async {
+        let served = supervisor.run(worker, asked, shutdown.clone()).await;
+        shutdown.cancel();
+        served
+    };
+    let (served, controlled, (), asked, _) = tokio::join!(
+        serving,
         control,
         reloading,
-        stop
+        stop,
+        shutdown.run_until_cancelled(access.follow(changes)),
     );
     drop(file);
-    served.exit(Exit::Failed)?;
+    served?;
     controlled.exit(Exit::Failed)?;
     asked?;
-    drop(handle);
     keeper.close().await.exit(Exit::Failed)?;
     Ok(Exit::Fine)
 }

@@ -13,7 +13,10 @@ use stockade_serve as gateway;
 pub(crate) use self::check::{check, role as check_role};
 use self::error::InvalidSetting;
 pub(crate) use self::layers::{Layers, Origin, flatten};
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    worker::WorkerConfig,
+};
 
 /// The file's name in the project folder.
 pub(crate) const FILE: &str = "stockade.toml";
@@ -49,6 +52,8 @@ pub(crate) struct Root {
     pub(crate) model: BTreeMap<String, gateway::ModelConfig>,
     /// Other model servers, which models may come from.
     pub(crate) upstream: Vec<gateway::UpstreamConfig>,
+    /// The process that serves.
+    pub(crate) worker: WorkerConfig,
     /// How the evidence log is written and kept.
     pub(crate) evidence: stockade_store::Config,
 }
@@ -90,6 +95,7 @@ impl Root {
             timeouts,
             model: models,
             upstream: upstreams,
+            worker: WorkerConfig::default(),
             evidence,
         }
     }

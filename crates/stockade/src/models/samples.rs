@@ -2,61 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use stockade_artifact::{ArtifactRef, OpenedFile};
-use stockade_crypto::SecretBytes;
+use stockade_artifact::ArtifactRef;
 use stockade_dataset::npy;
-use stockade_evidence::Actor;
-use stockade_serve::{ModelConfig, ModelSet, Sample, Samples};
-use stockade_store::Handle;
+use stockade_model::ExternalData as _;
+use stockade_serve::{ModelConfig, Sample, Samples};
 
-use super::{failed, in_vault};
+use super::{Held, in_vault};
 use crate::{
-    clock,
     failure::{Exit, Failing as _, Failure},
-    project::Project,
+    worker::{Head, HeldFile, Purpose},
 };
 
 /// The most bytes of one sample.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// What the detectors' choices are hidden under.
-const PURPOSE: &str = "query watch";
+/// What was found of each model's samples.
+#[derive(Default)]
+pub(super) struct Found(BTreeMap<String, BTreeMap<Option<String>, Sample>>);
 
-/// The models with the samples that their watches learn from.
-pub(super) async fn load(project: &Project, handle: &Handle, models: ModelSet) -> Result<ModelSet, Failure> {
-    let mut all = BTreeMap::new();
-    for (name, configured) in &project.loaded.root.model {
-        let mut samples = BTreeMap::new();
-        for (role, reference) in sources(name, configured)? {
-            samples.insert(role, open(project, handle, &reference).await?);
-        }
-        // The one that belongs to no role is the reference.
-        let Some(reference) = samples.remove(&None) else {
-            continue;
+impl Found {
+    /// Reads a sample.
+    pub(super) fn add(&mut self, head: &Head, held: &Held<'_>) -> Result<(), Failure> {
+        let role = match &head.purpose {
+            Purpose::Survey { role } => Some(role.clone()),
+            Purpose::Reference {} | Purpose::Model { .. } => None,
         };
-        let surveys = samples.into_iter();
-        let surveys = surveys.filter_map(|(role, sample)| Some((role?, sample)));
-        all.insert(
-            name.clone(),
-            Samples {
-                reference,
-                surveys: surveys.collect(),
-            },
-        );
+        let sample = read(head, held)?;
+        self.0.entry(head.model.clone()).or_default().insert(role, sample);
+        Ok(())
     }
-    let secret = match handle {
-        Handle::Local(keeper) => keeper.keys().derived_secret(PURPOSE),
-        // Who asks a server serves nothing: any secret checks as well.
-        Handle::Remote(_) => SecretBytes::random(32).map_err(Into::into),
-    };
-    Ok(models.watching(all, secret.exit(Exit::Failed)?))
+
+    /// The samples of each model that has a reference.
+    pub(super) fn complete(self) -> BTreeMap<String, Samples> {
+        let complete = self.0.into_iter().filter_map(|(model, mut samples)| {
+            // The one that belongs to no role.
+            let reference = samples.remove(&None)?;
+            let surveys = samples.into_iter();
+            let surveys = surveys.filter_map(|(role, sample)| Some((role?, sample)));
+            let surveys = surveys.collect();
+            Some((model, Samples { reference, surveys }))
+        });
+        complete.collect()
+    }
 }
 
 /// The artifacts that a model's watch learns from: the reference, and the survey of each role.
 pub(super) fn sources(
     name: &str,
     configured: &ModelConfig,
-) -> Result<Vec<(Option<String>, ArtifactRef)>, Failure> {
+) -> Result<Vec<(Purpose, ArtifactRef)>, Failure> {
     let Some(extraction) = &configured.extraction else {
         return Ok(Vec::new());
     };
@@ -67,36 +61,33 @@ pub(super) fn sources(
             "write it as `vault:NAME@VERSION`",
         )
     };
-    let mut sources = vec![(None, find("the reference", &extraction.reference)?)];
+    let mut sources = vec![(Purpose::Reference {}, find("the reference", &extraction.reference)?)];
     for (role, client) in &extraction.clients {
         if let Some(survey) = &client.survey {
-            sources.push((Some(role.clone()), find("a survey", survey)?));
+            let purpose = Purpose::Survey { role: role.clone() };
+            sources.push((purpose, find("a survey", survey)?));
         }
     }
     Ok(sources)
 }
 
-async fn open(project: &Project, handle: &Handle, reference: &ArtifactRef) -> Result<Sample, Failure> {
-    let opened = project
-        .vault(handle)?
-        .read(&Actor::System {}, reference, clock::now())
-        .await
-        .map_err(|error| failed(&error))?;
-    let is_array = |file: &&OpenedFile| file.entry().path.as_str().ends_with(".npy");
-    let Some(file) = opened.files().iter().find(is_array) else {
-        let message = format!("the artifact `{reference}` holds no `.npy` file");
+fn read(head: &Head, held: &Held<'_>) -> Result<Sample, Failure> {
+    let artifact = || format!("a sample of the model `{}` ({})", head.model, head.digest);
+    let is_array = |file: &&HeldFile| file.path.ends_with(".npy");
+    let Some(file) = head.files.iter().find(is_array) else {
+        let message = format!("{} holds no `.npy` file", artifact());
         return Err(Failure::new(Exit::Usage, message).hint("write one with `numpy.save`"));
     };
-    let bytes = file.read_whole(MAX_BYTES).map_err(|error| failed(&error))?;
+    let bytes = held.read(&file.path, 0, None, MAX_BYTES).exit(Exit::Failed)?;
     let array = npy::read(&bytes).exit(Exit::Usage)?;
     let [_, row @ ..] = array.shape.as_slice() else {
         return Err(Failure::new(
             Exit::Usage,
-            format!("the array in `{reference}` has no rows"),
+            format!("{} is an array without rows", artifact()),
         ));
     };
     Ok(Sample {
-        digest: opened.id(),
+        digest: head.digest,
         width: row.iter().product(),
         values: array.values,
     })

@@ -151,6 +151,12 @@ impl Server {
     /// Any request with curl; the key goes through curl's configuration on standard input, not through its arguments.
     #[track_caller]
     pub(crate) fn curl(&self, url: &str, key: Option<&str>, body: Option<&[u8]>) -> Answer {
+        let answer = self.try_curl(url, key, body);
+        answer.unwrap_or_else(|| panic!("curl got no answer: {}", self.log()))
+    }
+
+    /// Like [`Self::curl`]; `None` where no whole answer came.
+    pub(crate) fn try_curl(&self, url: &str, key: Option<&str>, body: Option<&[u8]>) -> Option<Answer> {
         let scratch = tempfile::tempdir().unwrap();
         let mut config = format!(
             "silent\nurl = \"{url}\"\ncacert = \"{}\"\n",
@@ -183,16 +189,13 @@ impl Server {
         curl.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
         let status = curl.wait().unwrap();
         let headers = fs::read_to_string(&head).unwrap_or_default();
-        let status = headers
-            .split_whitespace()
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or_else(|| panic!("curl ended with {status}: {}", self.log()));
-        Answer {
-            status,
+        let code = headers.split_whitespace().nth(1);
+        let code = code.and_then(|code| code.parse().ok());
+        Some(Answer {
+            status: code.filter(|_| status.success())?,
             headers,
             body: fs::read(&out).unwrap_or_default(),
-        }
+        })
     }
 
     /// What the server printed.
@@ -210,6 +213,12 @@ impl Server {
             println!("the server ended with {status}: {}", self.log());
         }
         status.code()
+    }
+
+    /// The exit code, where it has ended; `None` inside for a signal.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.as_mut().unwrap().try_wait().unwrap();
+        status.map(|status| status.code())
     }
 
     /// SIGKILL.
