@@ -4,8 +4,8 @@
 //! state folder, through a [`Keeper`]; a command holds a [`Handle`], which is that keeper or a way to a running
 //! server's; a [`Reader`] needs neither. Start at [`Keeper`], then [`Commit`] and [`StateDir`].
 
-pub mod backup;
 mod admitted;
+pub mod backup;
 mod blobs;
 mod checked;
 mod clock;
@@ -28,6 +28,7 @@ mod rows;
 mod station;
 
 pub use crate::{
+    admitted::Admitted,
     backup::{
         BackupError, BackupReport, RestoreKeys, RestoreOptions, Restored, create_backup, restore_backup,
         verify_backup,
@@ -51,6 +52,5 @@ pub use crate::{
     projection::ReplayError,
     reader::{Reader, ReaderError},
     rows::{Batch, Position, ROWS_MAX, RowStore, RowsError, SqliteRows},
-    admitted::Admitted,
     station::{AdmittedError, Station, WorkerLink},
 };

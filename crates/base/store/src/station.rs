@@ -148,7 +148,10 @@ impl Station {
     }
 
     /// See [`Keeper::admitted_since`].
-    pub async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, Admitted>, AdmittedError> {
+    pub async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<BTreeMap<String, Admitted>, AdmittedError> {
         Ok(match self {
             Self::Local(keeper) => keeper.admitted_since(since).await?,
             Self::Worker(link) => link.0.client.admitted_since(since).await?,

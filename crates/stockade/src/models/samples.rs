@@ -47,10 +47,7 @@ impl Found {
 }
 
 /// The artifacts that a model's watch learns from: the reference, and the survey of each role.
-pub(super) fn sources(
-    name: &str,
-    configured: &ModelConfig,
-) -> Result<Vec<(Purpose, ArtifactRef)>, Failure> {
+pub(super) fn sources(name: &str, configured: &ModelConfig) -> Result<Vec<(Purpose, ArtifactRef)>, Failure> {
     let Some(extraction) = &configured.extraction else {
         return Ok(Vec::new());
     };
@@ -61,7 +58,10 @@ pub(super) fn sources(
             "write it as `vault:NAME@VERSION`",
         )
     };
-    let mut sources = vec![(Purpose::Reference {}, find("the reference", &extraction.reference)?)];
+    let mut sources = vec![(
+        Purpose::Reference {},
+        find("the reference", &extraction.reference)?,
+    )];
     for (role, client) in &extraction.clients {
         if let Some(survey) = &client.survey {
             let purpose = Purpose::Survey { role: role.clone() };

@@ -98,7 +98,10 @@ impl ControlClient {
         }
     }
 
-    pub(crate) async fn admitted_since(&self, since: Timestamp) -> Result<BTreeMap<String, Admitted>, ReadError> {
+    pub(crate) async fn admitted_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<BTreeMap<String, Admitted>, ReadError> {
         match self.ask(Request::AdmittedSince { since }).await? {
             Response::Admitted { admitted } => Ok(admitted),
             other => Err(unexpected(other).into()),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use stockade_crypto::DataKey;
 use stockade_evidence::{Actor, Change, Event, Record, Subject, SubjectKind, Timestamp};
-use stockade_store::{ActorKind, Admitted, Allowance, Commit, Keeper, LinkError, Station, WorkerLink, wall_clock};
+use stockade_store::{
+    ActorKind, Admitted, Allowance, Commit, Keeper, LinkError, Station, WorkerLink, wall_clock,
+};
 use tokio::{
     net::UnixStream,
     task::{JoinHandle, JoinSet},
