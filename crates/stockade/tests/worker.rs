@@ -1,10 +1,12 @@
 //! The process that serves: what code in it can reach, and what its death does.
 
-#[cfg(all(test, target_os = "linux"))]
+#![cfg(target_os = "linux")]
+
+#[cfg(test)]
 #[expect(dead_code, reason = "the contract's tests use all of it")]
 mod support;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::{
         collections::{BTreeMap, BTreeSet},
@@ -21,7 +23,7 @@ mod tests {
 
     use stockade_confine::{Allowed, lock_down, supported};
 
-    use crate::support::{SEVEN, Server, files, json, label, signal};
+    use crate::support::{SEVEN, Server, files, json, label, run, signal};
 
     /// What names the attacker's targets to it, and whether it is locked down before it starts.
     const TARGET: &str = "ATTACK_TARGET";
@@ -224,6 +226,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn isolation_may_be_required() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Server::up(dir.path()).stop(), Some(0));
+        let file = dir.path().join("stockade.toml");
+        let required = "\n[worker]\nrequire_isolation = true\n";
+        fs::write(&file, fs::read_to_string(&file).unwrap() + required).unwrap();
+        let checked = json_of_any_exit(dir.path(), &["doctor", "--format", "json"]);
+        let checks = checked["checks"].as_array().unwrap();
+        let of_worker = checks
+            .iter()
+            .find(|check| check["what"] == "worker isolation")
+            .unwrap();
+        if supported().is_whole() {
+            assert_eq!(of_worker["state"], "fine");
+            assert_eq!(Server::up(dir.path()).stop(), Some(0));
+        } else {
+            assert_eq!(of_worker["state"], "wrong");
+            let refused = run(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+            assert_eq!(refused.status.code(), Some(2));
+        }
+    }
+
+    fn json_of_any_exit(dir: &Path, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_slice(&run(dir, arguments).stdout).unwrap()
+    }
+
     fn contains(bytes: &[u8], part: &[u8]) -> bool {
         bytes.windows(part.len()).any(|window| window == part)
     }
@@ -330,12 +359,12 @@ mod tests {
     #[test]
     fn workers_that_die_again_and_again_end_the_server() {
         let dir = tempfile::tempdir().unwrap();
-        let mut server = Server::up(dir.path());
+        let server = Server::up(dir.path());
         let until = Instant::now() + Duration::from_secs(120);
         loop {
-            if let Some(code) = server.ended() {
-                assert_eq!(code, Some(3), "{}", server.log());
-                return;
+            // Ended, and not yet waited for.
+            if field(server.pid(), "State").is_some_and(|state| state.starts_with('Z')) {
+                break;
             }
             for pid in workers(server.pid()) {
                 let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
@@ -343,6 +372,7 @@ mod tests {
             assert!(Instant::now() < until, "the server goes on: {}", server.log());
             thread::sleep(Duration::from_millis(20));
         }
+        assert_eq!(server.stop(), Some(3));
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn change(over: serde_json::Value, policies: PolicySet) -> Reload {
         config,
         policies,
         models,
-        needs_restart: vec!["evidence.anchor"],
+        needs_restart: vec!["evidence.anchor".to_owned()],
     }
 }
 
@@ -202,7 +202,7 @@ async fn a_reload_names_what_needs_a_restart() {
     running.stop().await;
     assert_eq!(
         house.records(Event::ConfigReloaded).await[0].details["needs_restart"],
-        json!(["evidence.anchor", "listen", "engine.threads", "limits.max_queued"])
+        json!(["evidence.anchor", "listen", "engine", "limits.max_queued"])
     );
 }
 

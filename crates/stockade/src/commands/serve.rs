@@ -132,7 +132,7 @@ pub(crate) async fn serve(
         "choose other addresses with --listen, --grpc-listen and --admin-listen",
     )?;
     let supervisor = Supervisor::new(global, project, keeper.clone(), access.clone(), parts, listeners)?;
-    let (worker, bound) = supervisor.start().await?;
+    let (worker, bound) = Box::pin(supervisor.start()).await?;
     let ready = ready(&bound, ca_cert);
     keeper
         .announce(&ready.gateway_url, &ready.admin_url)
@@ -160,7 +160,7 @@ pub(crate) async fn serve(
         asked.unwrap_or(Ok(()))
     };
     let serving = async {
-        let served = supervisor.run(worker, asked, shutdown.clone()).await;
+        let served = Box::pin(supervisor.run(worker, asked, shutdown.clone())).await;
         shutdown.cancel();
         served
     };

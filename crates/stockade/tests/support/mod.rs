@@ -215,12 +215,6 @@ impl Server {
         status.code()
     }
 
-    /// The exit code, where it has ended; `None` inside for a signal.
-    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
-        let status = self.child.as_mut().unwrap().try_wait().unwrap();
-        status.map(|status| status.code())
-    }
-
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         let mut child = self.child.take().unwrap();
