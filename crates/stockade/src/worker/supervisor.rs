@@ -15,7 +15,7 @@ use stockade_artifact::Vault;
 use stockade_crypto::random_array;
 use stockade_evidence::{Actor, Event, Record, RecordId, Subject, SubjectKind};
 use stockade_serve::{Bound, Config, DeskAsk, KeeperDesk, Listeners, WORKER_ALLOWANCE};
-use stockade_store::{Handle, Keeper, Secret};
+use stockade_store::{Handle, Keeper, LinkError, Secret};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot},
@@ -85,7 +85,7 @@ pub(crate) struct Worker {
     child: Child,
     outbox: Outbox,
     inbox: mpsc::Receiver<Incoming>,
-    /// Why its link to the keeper ended.
+    /// What it asked that no worker may.
     unlinked: mpsc::Receiver<String>,
     contents: [u8; 32],
     since: Instant,
@@ -270,9 +270,14 @@ impl<'a> Supervisor<'a> {
         let near = UnixStream::from_std(near).exit(Exit::Failed)?;
         let keeper = self.keeper.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = keeper.serve_worker(near, WORKER_ALLOWANCE).await {
-                // Nobody listens any more where the worker has ended.
-                let _ = ended.send(error.to_string()).await;
+            match keeper.serve_worker(near, WORKER_ALLOWANCE).await {
+                Err(error @ LinkError::Forbidden { .. }) => {
+                    // Nobody listens any more where the worker has ended.
+                    let _ = ended.send(error.to_string()).await;
+                }
+                // It has ended, or will when it finds the link gone; how, its socket's end tells.
+                Err(LinkError::Control(error)) => tracing::debug!(%error, "a worker's link failed"),
+                Ok(()) => {}
             }
         });
         Ok(())
