@@ -12,7 +12,7 @@ use stockade_access::{Access, PolicySet};
 use stockade_serve::{Bound, Listeners};
 use stockade_store::Keeper;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
@@ -123,6 +123,8 @@ pub(crate) async fn serve(
 ) -> Result<Exit, Failure> {
     let parts = Parts::of(project)?;
     let policies = PolicySet::parse(&parts.policies).exit(Exit::Usage)?;
+    // Whoever finds the server ready may stop it at once.
+    let mut stopping = Stopping::listen()?;
     let changes = keeper.changes();
     let access = Arc::new(Access::new(keeper.clone(), policies).await.exit(Exit::Failed)?);
     let authority = keeper.keys().certificate_authority().exit(Exit::Failed)?;
@@ -155,16 +157,15 @@ pub(crate) async fn serve(
         shutdown.clone(),
     );
     let stop = async {
-        let asked = shutdown.run_until_cancelled(wait_for_signal()).await;
+        shutdown.run_until_cancelled(stopping.asked()).await;
         shutdown.cancel();
-        asked.unwrap_or(Ok(()))
     };
     let serving = async {
         let served = Box::pin(supervisor.run(worker, asked, shutdown.clone())).await;
         shutdown.cancel();
         served
     };
-    let (served, controlled, (), asked, _) = tokio::join!(
+    let (served, controlled, (), (), _) = tokio::join!(
         serving,
         control,
         reloading,
@@ -174,19 +175,30 @@ pub(crate) async fn serve(
     drop(file);
     served?;
     controlled.exit(Exit::Failed)?;
-    asked?;
     keeper.close().await.exit(Exit::Failed)?;
     Ok(Exit::Fine)
 }
 
-async fn wait_for_signal() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).exit(Exit::Failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).exit(Exit::Failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask for the end, heard from the moment this is made.
+struct Stopping {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stopping {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).exit(Exit::Failed)?,
+            interrupt: signal(SignalKind::interrupt()).exit(Exit::Failed)?,
+        })
     }
-    Ok(())
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The ready file, removed when dropped.
