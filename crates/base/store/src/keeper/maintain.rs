@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use stockade_evidence::{Event, Record, Subject, SubjectKind, Timestamp};
+use stockade_evidence::{Actor, Event, Record, Subject, SubjectKind, Timestamp};
 
 use super::{
     Keeper,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use stockade_access::PrincipalId;
 use stockade_crypto::{RandomnessUnavailable, random_array};
 use stockade_evidence::{Actor, Change, Control, Event, Record, RecordId, Subject, SubjectKind, Timestamp};
-use stockade_store::{AppendError, Handle, Keeper, ReadError};
+use stockade_store::{AppendError, Handle, ReadError, Station};
 
 use crate::config::{ExtractionConfig, Step};
 
@@ -166,9 +166,9 @@ pub enum StandingsError {
 
 impl Standings {
     /// Reads the rows again. Where that fails, the former ones go on binding.
-    pub(crate) async fn refresh(&self, keeper: &Keeper) -> Result<(), StandingsError> {
+    pub(crate) async fn refresh(&self, station: &Station) -> Result<(), StandingsError> {
         let mut all = HashMap::new();
-        for row in keeper.rows(CLIENT_STANDING).await? {
+        for row in station.handle().rows(CLIENT_STANDING).await? {
             all.insert(row.id, serde_json::from_value(row.value)?);
         }
         self.0.store(all.into());
