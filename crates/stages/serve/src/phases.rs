@@ -218,8 +218,12 @@ impl<'a> Identified<'a> {
             inputs,
             rows,
         } = inspected;
-        let carried = match self.meter_content(model, &policy, rows, body_bytes) {
-            Ok(carried) => carried,
+        let prepared = watch::rows(model, &inputs).and_then(|looked_at| {
+            let carried = self.meter_content(model, &policy, rows, body_bytes)?;
+            Ok((looked_at, carried))
+        });
+        let (looked_at, carried) = match prepared {
+            Ok(prepared) => prepared,
             Err(refusal) => {
                 reserved.give_back(counters);
                 return Err(stop(refusal));
@@ -236,7 +240,6 @@ impl<'a> Identified<'a> {
             bits: carried.bits(),
         };
         let deadline = self.deadline(patience);
-        let looked_at = model.watch().and_then(|watch| watch.rows(&inputs));
         let (admitted, (ran, via)) = tokio::join!(
             self.shared.recorder.admit(admission),
             forward::forward(&self.shared.pool, model, inputs, slot, trace, deadline)

@@ -130,6 +130,7 @@ impl QueryWatch {
             .and_then(|kind| ready.kinds.get(kind))
             .unwrap_or(&ready.usual);
         let mut seen = ready.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remember(who);
         let mut raised = Vec::new();
         for (index, input) in asked.iter().enumerate() {
             let answer = scores.as_ref().and_then(|scores| scores.iter().nth(index));
@@ -144,8 +145,6 @@ impl QueryWatch {
                 raised.push(seen.raise(alarm, who));
             }
         }
-        let id = seen.watch.id(who.as_str());
-        seen.remember(id, who);
         raised
     }
 
@@ -183,7 +182,8 @@ impl Seen {
         Raised { alarm, suspects }
     }
 
-    fn remember(&mut self, id: u64, who: &PrincipalId) {
+    fn remember(&mut self, who: &PrincipalId) {
+        let id = self.watch.id(who.as_str());
         if self.names.contains_key(&id) {
             return;
         }

@@ -154,6 +154,17 @@ impl Identified<'_> {
 /// Requests of so many rows are looked at on the connection's thread.
 const FEW_ROWS: usize = 16;
 
+/// The rows that a watch looks at; `None` where nobody watches. What a watch cannot look at is not answered.
+pub(super) fn rows(model: &ServedModel, inputs: &Named) -> Result<Option<Rows>, Refusal> {
+    let Some(watch) = model.watch() else {
+        return Ok(None);
+    };
+    let rows = watch.rows(inputs).ok_or_else(|| {
+        Refusal::invalid("every input must hold as many rows as the others: the first dimension of each")
+    });
+    rows.map(Some)
+}
+
 /// The policy that a client gets under its treatment.
 pub(super) fn coarser<'m>(
     policy: Cow<'m, OutputPolicy>,

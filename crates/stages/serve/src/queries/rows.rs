@@ -236,6 +236,14 @@ mod tests {
     }
 
     #[test]
+    fn inputs_of_different_lengths_are_no_rows() {
+        let mut inputs = census().inputs(&[40.0, 0.1, 0.2, 41.0, 0.3, 0.4]).unwrap();
+        let ages = Tensor::new(vec![1, 1], TensorData::I64(vec![40])).unwrap();
+        inputs[0].1 = ages;
+        assert_eq!(census().rows(&inputs), None);
+    }
+
+    #[test]
     fn scores_are_rows_of_the_first_float_output() {
         let outputs = vec![
             (
