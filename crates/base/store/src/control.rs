@@ -22,7 +22,7 @@ pub use self::{
     client::ControlClient,
     frame::fuzz_control_frame,
     message::Secret,
-    worker::{ActorKind, Allowance, LinkError},
+    worker::{ActorKind, Allowance, LinkError, MayPut},
 };
 
 /// Why the control socket failed.

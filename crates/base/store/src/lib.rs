@@ -37,7 +37,9 @@ pub use crate::{
     clock::{STEP_MIN, wall_clock},
     commit::{Appended, Commit, Expect, InvalidCommit, Row},
     config::{Config, Retention},
-    control::{ActorKind, Allowance, ControlClient, ControlError, LinkError, Secret, fuzz_control_frame},
+    control::{
+        ActorKind, Allowance, ControlClient, ControlError, LinkError, MayPut, Secret, fuzz_control_frame,
+    },
     counters::{BudgetSpent, CounterKey, CounterStore, Counters, Rate, Reservation, RetryAfter},
     error::{AppendError, Closed, CommitError, OpenError, ProjectionBehind, ReadError, Remote, WrapError},
     handle::Handle,

@@ -40,6 +40,9 @@ pub enum NpyError {
     /// Columns one after the other.
     #[error("the NumPy array is in column order\nhint: write `numpy.ascontiguousarray(array)`")]
     Order,
+    /// A dimension of size 0.
+    #[error("the NumPy array holds nothing")]
+    Empty,
     /// More or fewer bytes than the shape says.
     #[error("the NumPy array is not as long as its shape says")]
     Length,
@@ -70,6 +73,9 @@ pub fn read(bytes: &[u8]) -> Result<Array, NpyError> {
     let (header, data) = rest.split_at_checked(header_len).ok_or(NpyError::Header)?;
     let header = std::str::from_utf8(header).map_err(|_| NpyError::Header)?;
     let (kind, shape) = parse_header(header)?;
+    if shape.contains(&0) {
+        return Err(NpyError::Empty);
+    }
     let count = shape
         .iter()
         .try_fold(1_usize, |product, size| product.checked_mul(*size));
@@ -278,7 +284,6 @@ mod tests {
         check("<i8", "(1,)", &(-3_i64).to_le_bytes(), Ok(&[-3.0]));
         check("|b1", "(2,)", &[0, 1], Ok(&[0.0, 1.0]));
         check("<f4", "()", &[0, 0, 128, 63], Ok(&[1.0]));
-        check("<f4", "(0, 3)", &[], Ok(&[]));
     }
 
     #[test]
@@ -289,6 +294,7 @@ mod tests {
         check("<f4", "(3,)", &[0; 8], Err(NpyError::Length));
         check("<f4", "(1,)", &[0; 8], Err(NpyError::Length));
         check("<f4", "(99999999999, 99999999999)", &[], Err(NpyError::Length));
+        check("<f4", "(0, 99999999999, 99999999999)", &[], Err(NpyError::Empty));
         check("<f4", "(1", &[0; 4], Err(NpyError::Header));
         check("<f4", "(-1,)", &[], Err(NpyError::Header));
         let columns = "{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}";

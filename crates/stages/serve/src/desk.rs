@@ -18,10 +18,13 @@ use stockade_access::{
 };
 use stockade_crypto::CertificateAuthority;
 use stockade_evidence::{Actor, Event, Timestamp};
-use stockade_store::{ActorKind, Allowance, Handle, Keeper, Secret};
+use stockade_store::{ActorKind, Allowance, Handle, Keeper, MayPut, Secret};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{queries::CLIENT_STANDING, tls};
+use crate::{
+    queries::{CLIENT_STANDING, is_standing},
+    tls,
+};
 
 /// What the keeper answers to a gateway in a worker: the gateway's own events, and the rows that say who is who.
 pub const WORKER_ALLOWANCE: Allowance = Allowance {
@@ -38,7 +41,11 @@ pub const WORKER_ALLOWANCE: Allowance = Allowance {
         (Event::WatchStarted, ActorKind::System),
         (Event::ClientSuspected, ActorKind::System),
     ],
-    puts: &[(Event::ClientSuspected, CLIENT_STANDING)],
+    puts: &[MayPut {
+        event: Event::ClientSuspected,
+        kind: CLIENT_STANDING,
+        fits: is_standing,
+    }],
     kinds: &[PRINCIPAL, API_KEY, CLIENT_STANDING],
     fields: &[SUBJECT_FIELD],
 };

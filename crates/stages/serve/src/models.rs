@@ -9,7 +9,7 @@ use stockade_model::{Labels, Session, Signature};
 use stockade_protocol::oip::Name;
 
 use crate::{
-    config::{DEFAULT_ROLE, ModelConfig, OutputPolicy},
+    config::{DEFAULT_ROLE, ModelConfig, OutputPolicy, Step},
     phases::{meter::row_bits, shape},
     queries::{QueryWatch, Samples},
     upstream::Remote,
@@ -278,22 +278,26 @@ impl ServedModel {
 
     /// Whether the configuration means something for a model with this signature.
     pub(crate) fn fits(&self, signature: &Signature) -> Result<(), ModelError> {
-        let mut policies = self.config.output.iter();
-        policies.try_for_each(|(role, policy)| self.check(role, policy, signature))?;
-        if self.config.limits.bits_per_day.is_none() {
-            return Ok(());
-        }
         let default = (DEFAULT_ROLE, self.output_of_default_role());
         let roles = self
             .config
             .output
             .iter()
             .map(|(role, policy)| (role.as_str(), policy));
+        let extraction = self.config.extraction.as_ref();
+        let coarser = extraction.filter(|extraction| extraction.ladder.contains(&Step::Coarser));
+        let mut policies = Vec::new();
         for (role, policy) in roles.chain([default]) {
-            if row_bits(signature, self.labels(), policy).is_none() {
+            policies.push((role, policy.clone()));
+            policies.extend(coarser.map(|extraction| (role, policy.and(&extraction.coarser))));
+        }
+        for (role, policy) in &policies {
+            self.check(role, policy, signature)?;
+            let bounded = self.config.limits.bits_per_day.is_some();
+            if bounded && row_bits(signature, self.labels(), policy).is_none() {
                 return Err(ModelError::Unbounded {
                     model: self.name.clone(),
-                    role: role.to_owned(),
+                    role: (*role).to_owned(),
                 });
             }
         }

@@ -33,6 +33,7 @@ pub use self::{
 pub(crate) use self::{
     fit::{keep_ready, prepare},
     standing::Standings,
+    standing::is_standing,
 };
 
 /// How much likelier a principal's hits must be for a colluder than for an honest client, as a logarithm, for an alarm of
@@ -53,6 +54,8 @@ pub(crate) struct QueryWatch {
 /// What is known once the model has answered the reference rows.
 struct Ready {
     layout: Layout,
+    /// Scores of one row.
+    classes: usize,
     reference: Reference,
     usual: ClientClass,
     kinds: BTreeMap<String, ClientClass>,
@@ -110,7 +113,8 @@ impl QueryWatch {
         self.ready.get()?.layout.rows(inputs)
     }
 
-    /// Looks at what `who` asked and was answered, `at` seconds since the gateway's start; gives the alarms of it.
+    /// Looks at what `who` asked and was answered, `at` seconds since the gateway's start; gives the alarms of it. `None` for
+    /// an answer that is unlike those to the reference.
     pub(crate) fn observe(
         &self,
         who: &PrincipalId,
@@ -118,34 +122,35 @@ impl QueryWatch {
         at: f64,
         asked: &Rows,
         outputs: &Named,
-    ) -> Vec<Raised> {
-        let Some(ready) = self.ready.get() else {
-            return Vec::new();
-        };
-        let scores = ready.layout.scores(outputs, asked.iter().len());
+    ) -> Option<Vec<Raised>> {
+        let ready = self.ready.get()?;
+        let scores = ready.layout.scores(outputs, asked.iter().len())?;
+        if scores.width != ready.classes {
+            return None;
+        }
         let roles: Vec<Role> = roles.into_iter().collect();
         let is_of = |kind: &&String| roles.iter().any(|role| role.as_str() == kind.as_str());
         let kind = ready.kinds.keys().find(is_of);
         let client = kind
             .and_then(|kind| ready.kinds.get(kind))
             .unwrap_or(&ready.usual);
-        let mut seen = ready.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.remember(who);
         let mut raised = Vec::new();
-        for (index, input) in asked.iter().enumerate() {
-            let answer = scores.as_ref().and_then(|scores| scores.iter().nth(index));
+        for (input, answer) in asked.iter().zip(scores.iter()) {
             let query = Query {
                 principal: who.as_str(),
                 at,
                 input,
-                answer: answer.unwrap_or_default(),
+                answer,
             };
+            // For one row at a time: a request of many holds up nobody else.
+            let mut seen = ready.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.remember(who);
             let verdict = seen.watch.observe(&ready.reference, client, &query);
             for alarm in verdict.alarms {
                 raised.push(seen.raise(alarm, who));
             }
         }
-        raised
+        Some(raised)
     }
 
     /// What this standing leaves of an answer, if it is to deceive; `None` where it cannot.

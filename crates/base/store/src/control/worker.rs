@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use stockade_evidence::{Actor, Change, Event, Record};
 use tokio::{
     io::{AsyncWriteExt as _, BufReader},
@@ -38,12 +39,23 @@ const PULSE_EVERY: Duration = Duration::from_millis(500);
 pub struct Allowance {
     /// The events that it may append, and by whom.
     pub events: &'static [(Event, ActorKind)],
-    /// The events that may set one row, and of which kind; no event of a worker removes one.
-    pub puts: &'static [(Event, &'static str)],
+    /// The rows that its events may set; no event of a worker removes one.
+    pub puts: &'static [MayPut],
     /// The kinds of rows that it may read.
     pub kinds: &'static [&'static str],
     /// The personal fields that it may open.
     pub fields: &'static [&'static str],
+}
+
+/// A row that a worker's event may set.
+#[derive(Clone, Copy, Debug)]
+pub struct MayPut {
+    /// The event.
+    pub event: Event,
+    /// The kind of row.
+    pub kind: &'static str,
+    /// Whether an id and a content are such a row's.
+    pub fits: fn(&str, &Value) -> bool,
 }
 
 /// In whose name a worker may append an event.
@@ -175,13 +187,13 @@ impl Keeper {
         if !fits {
             return Err(LinkError::Forbidden { what: "append as" });
         }
-        let may_put = |kind: &str| {
+        let may_put = |kind: &str, id: &str, value: &Value| {
             let mut puts = allowance.puts.iter();
-            puts.any(|(event, allowed)| *event == record.event && *allowed == kind)
+            puts.any(|put| put.event == record.event && put.kind == kind && (put.fits)(id, value))
         };
         match record.changes.as_slice() {
             [] => {}
-            [Change::Put { kind, .. }] if may_put(kind) => {}
+            [Change::Put { kind, id, value }] if may_put(kind, id, value) => {}
             _ => return Err(LinkError::Forbidden { what: "change" }),
         }
         record.time = self.now();

@@ -6,7 +6,7 @@ use serde_json::json;
 use stockade_crypto::DataKey;
 use stockade_evidence::{Actor, Change, Event, Record, Subject, SubjectKind, Timestamp};
 use stockade_store::{
-    ActorKind, Admitted, Allowance, Commit, Keeper, LinkError, Station, WorkerLink, wall_clock,
+    ActorKind, Admitted, Allowance, Commit, Keeper, LinkError, MayPut, Station, WorkerLink, wall_clock,
 };
 use tokio::{
     net::UnixStream,
@@ -22,7 +22,11 @@ const ALLOWANCE: Allowance = Allowance {
         (Event::GatewayStarted, ActorKind::System),
         (Event::ClientSuspected, ActorKind::System),
     ],
-    puts: &[(Event::ClientSuspected, "standing")],
+    puts: &[MayPut {
+        event: Event::ClientSuspected,
+        kind: "standing",
+        fits: |id, value| id == "a" && value["n"] == 1,
+    }],
     kinds: &["thing"],
     fields: &["jwt_subject"],
 };
@@ -77,6 +81,8 @@ async fn a_worker_appends_reads_and_follows() {
     places.sort_unstable();
     places.dedup();
     assert_eq!(places.len(), 100);
+    let standing = record(Event::ClientSuspected).changing(put("standing", "a", json!({"n": 1})));
+    station.append(standing).await.unwrap();
     station.append_soon(admitted("p2")).await.unwrap();
     let midnight = Timestamp::from_unix_ms(0);
     let used = station.admitted_since(midnight).await.unwrap();
@@ -139,7 +145,7 @@ async fn what_a_worker_may_not_ask_ends_its_link() {
     set(&keeper, "a", json!({"n": 1})).await;
     let sealed = keeper.seal_personal("p0", "email", "a@b.example").await.unwrap();
     let size = keeper.log().durable_size();
-    for attack in 0..14 {
+    for attack in 0..15 {
         let (station, link, task) = link(&keeper).await;
         let handle = station.handle();
         let change = put("thing", "a", json!({"n": 2}));
@@ -166,6 +172,10 @@ async fn what_a_worker_may_not_ask_ends_its_link() {
             9 => handle.seal_personal("p0", "email", "x").await.is_err(),
             11 => station
                 .append(record(Event::ClientSuspected).changing(change))
+                .await
+                .is_err(),
+            13 => station
+                .append(record(Event::ClientSuspected).changing(put("standing", "a", json!({"n": 2}))))
                 .await
                 .is_err(),
             12 => {

@@ -119,12 +119,15 @@ impl Default for Limits {
 impl Limits {
     /// The limits of each principal as a list of quotas and windows in seconds (draft-ietf-httpapi-ratelimit-headers-10 section 3).
     pub(crate) fn described(&self) -> String {
-        let RateLimit { per_second, burst } = self.principal;
-        let window = (f64::from(burst.get()) / per_second.get()).ceil();
-        format!(
-            "\"rate\";q={burst};w={window:.0}, \"day\";q={};w=86400",
-            self.daily_budget
-        )
+        let quota = |name: &str, limit: RateLimit| {
+            let window = (f64::from(limit.burst.get()) / limit.per_second.get()).ceil();
+            format!("\"{name}\";q={};w={window:.0}", limit.burst)
+        };
+        let mut all = vec![quota("rate", self.principal)];
+        all.extend(self.rows.map(|limit| quota("rows", limit)));
+        all.extend(self.bytes.map(|limit| quota("bytes", limit)));
+        all.push(format!("\"day\";q={};w=86400", self.daily_budget));
+        all.join(", ")
     }
 
     /// How many inferences run at once.

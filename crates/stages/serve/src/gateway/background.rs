@@ -17,10 +17,20 @@ pub(super) async fn follow_changes(shared: Arc<Shared>, stop: CancellationToken)
     let mut changes = shared.keeper.changes();
     let mut failing = false;
     loop {
-        let refreshed = shared.access.refresh().await;
         if let Err(error) = shared.standings.refresh(&shared.keeper).await {
             tracing::error!(%error, "the former standings of clients go on binding");
+            if stop
+                .run_until_cancelled(tokio::time::sleep(READ_AGAIN))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            // Principals and keys are read again meanwhile: what cannot be read there binds at once.
+            let _ = shared.access.refresh().await;
+            continue;
         }
+        let refreshed = shared.access.refresh().await;
         let failed_before = std::mem::replace(&mut failing, refreshed.is_err());
         if let Err(error) = refreshed {
             // `Access` accepts no key until it could read again.

@@ -29,7 +29,7 @@ pub(crate) struct Inspected {
     pub(crate) form: Form,
     /// One tensor per input of the model.
     pub(crate) inputs: Vec<(String, Tensor)>,
-    /// The size of the first dimension of the first input.
+    /// The greatest size that the client chose for the first dimension of an input.
     pub(crate) rows: u64,
 }
 
@@ -75,8 +75,8 @@ fn inspect(
             .ok_or_else(|| refuse(position, "is not an input of the model"))?;
         check_type(position, &wire, spec)?;
         check_shape(position, &wire.shape, spec, &mut sizes)?;
-        if position == 0 {
-            rows = wire.shape.first().copied().unwrap_or(1);
+        if let (Some(Dim::Symbol(_)), Some(first)) = (spec.shape.first(), wire.shape.first()) {
+            rows = rows.max(*first);
         }
         let tensor = tensors::from_wire(&wire.shape, wire.data)
             .map_err(|_| refuse(position, "does not hold as many elements as its shape says"))?;

@@ -73,7 +73,7 @@ pub(crate) fn principal(
     who: &PrincipalId,
     now: Instant,
 ) -> Result<(), Refusal> {
-    take(counters, &rate_key(who), limits.principal, 1, now)
+    take(counters, &rate_key(who), "rate", limits.principal, 1, now)
 }
 
 /// Counts the rows and the bytes of a request against those that `who` may send.
@@ -98,7 +98,7 @@ pub(crate) fn size(
             )));
         }
         let key = CounterKey::new(format!("{what}:{who}"));
-        take(counters, &key, limit, count, now)?;
+        take(counters, &key, what, limit, count, now)?;
     }
     Ok(())
 }
@@ -114,6 +114,7 @@ pub(crate) fn model(
     take(
         counters,
         &CounterKey::new(format!("model:{who}:{model}")),
+        "rate",
         limit,
         1,
         now,
@@ -270,6 +271,7 @@ pub(crate) async fn rebuild(keeper: &Station, now: Timestamp) -> Result<(), Admi
 fn take(
     counters: &Counters,
     key: &CounterKey,
+    name: &'static str,
     limit: RateLimit,
     cost: u32,
     now: Instant,
@@ -281,7 +283,7 @@ fn take(
             "too many requests in a short time",
         )
         .after(wait.0)
-        .limited_by("rate")
+        .limited_by(name)
     })
 }
 

@@ -34,12 +34,14 @@ impl Identified<'_> {
             return Ok(Treatment::default());
         };
         let mut treatment = Treatment::default();
+        // Where nobody watches any more a block alone still binds.
+        let watched = model.watch().is_some();
         for step in standing.binding(self.shared.keeper.now()) {
             match step {
                 Step::Record => {}
-                Step::Coarser => treatment.coarser = true,
-                Step::Deceptive => treatment.deceptive = true,
-                Step::Slow => treatment.slow = true,
+                Step::Coarser => treatment.coarser = watched,
+                Step::Deceptive => treatment.deceptive = watched,
+                Step::Slow => treatment.slow = watched,
                 Step::Block => return Err(blocked()),
             }
         }
@@ -55,36 +57,32 @@ impl Identified<'_> {
         treatment: Treatment,
     ) -> Result<Named, Refusal> {
         let (Some(watch), Some(asked)) = (model.watch(), asked) else {
-            // Unwatched models have no suspects, but a standing outlives a change of configuration.
-            return if treatment.deceptive {
-                Err(Refusal::internal())
-            } else {
-                Ok(outputs)
-            };
+            return Ok(outputs);
         };
         let at = self.shared.seconds(self.call.started);
         let principal = &self.who.principal;
         let roles = principal.roles.iter().cloned();
+        let looking = || watch.observe(&principal.id, roles, at, &asked, &outputs);
         let raised = if asked.iter().len() <= FEW_ROWS {
-            watch.observe(&principal.id, roles, at, &asked, &outputs)
+            looking()
         } else {
-            tokio::task::block_in_place(|| watch.observe(&principal.id, roles, at, &asked, &outputs))
+            tokio::task::block_in_place(looking)
         };
-        for raised in &raised {
+        for raised in &raised.ok_or_else(Refusal::internal)? {
             self.raise(model, raised).await?;
         }
         if !treatment.deceptive {
             return Ok(outputs);
         }
-        watch
-            .deceived(outputs, &asked, model.labels())
-            .ok_or_else(Refusal::internal)
+        let deceived = tokio::task::block_in_place(|| watch.deceived(outputs, &asked, model.labels()));
+        deceived.ok_or_else(Refusal::internal)
     }
 
     /// Records an alarm and what follows from it for each suspect.
     async fn raise(&self, model: &ServedModel, raised: &Raised) -> Result<(), Refusal> {
         if raised.suspects.is_empty() {
             let fill = |record: Record| alarmed(record, raised, None);
+            self.shared.metrics.alarm();
             return self
                 .shared
                 .recorder

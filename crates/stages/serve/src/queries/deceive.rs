@@ -8,8 +8,10 @@
 //! Stealing Attacks With Adaptive Misinformation*, CVPR 2020 (answers are wrong for suspects alone).
 //!
 //! # Limits
-//! Where the greatest score keeps its place a clone that learns from classes alone learns the truth. Two accounts that
-//! compare answers see which of them is deceived.
+//! Where the greatest score keeps its place a clone that learns from classes alone learns the truth, and with two classes, or
+//! one score, nothing is left to move. Where it does not, with two classes the truth is the other one; with more, the class that is
+//! never told of many near copies. An output that is neither numbers nor the labels of the scores cannot be told as such:
+//! its client gets an error. Two accounts that compare answers see which of them is deceived.
 
 use std::cmp::Ordering;
 
@@ -92,7 +94,7 @@ fn order(row: &[f32], how: Deceive, secret: &SecretBytes, seed: &[u8; 32]) -> Ve
     order
 }
 
-/// A keyed number below `bound`, above 0.
+/// A keyed number below `bound`.
 fn below(secret: &SecretBytes, seed: &[u8; 32], bound: usize) -> usize {
     let message = [seed.as_slice(), &bound.to_le_bytes()].concat();
     let [a, b, c, d, e, f, g, h, ..] = hmac_sha256(secret, &message);

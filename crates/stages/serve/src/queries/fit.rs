@@ -123,7 +123,10 @@ pub(crate) async fn keep_ready(shared: Arc<Shared>, stop: tokio_util::sync::Canc
     loop {
         let live = shared.live.load_full();
         for model in live.models().filter(|model| model.answers()) {
-            if let Err(error) = make_ready(&shared, model).await {
+            let Some(made) = stop.run_until_cancelled(make_ready(&shared, model)).await else {
+                return;
+            };
+            if let Err(error) = made {
                 tracing::error!(model = model.name(), %error, "a model is not served: its watch is not ready");
             }
         }
@@ -178,8 +181,14 @@ async fn ask(model: &ServedModel, layout: &Layout, sample: &Sample) -> Result<(R
         });
     }
     let batch = layout.batch.unwrap_or(BATCH);
+    // A model of a fixed number of rows is not asked the rest of a sample.
+    let whole = batch * layout.width;
+    let used = layout
+        .batch
+        .map_or(sample.values.len(), |_| sample.values.len() / whole * whole);
+    let values = sample.values.get(..used).unwrap_or_default();
     let mut scores = Rows::default();
-    for rows in sample.values.chunks(batch * layout.width) {
+    for rows in values.chunks(whole) {
         let count = rows.len() / layout.width;
         let inputs = layout.inputs(rows).ok_or_else(unanswered)?;
         let outputs = run(model, inputs).await.ok_or_else(unanswered)?;
@@ -188,7 +197,7 @@ async fn ask(model: &ServedModel, layout: &Layout, sample: &Sample) -> Result<(R
         scores.values.extend(answer.values);
     }
     let rows = Rows {
-        values: sample.values.clone(),
+        values: values.to_vec(),
         width: sample.width,
     };
     Ok((rows, scores))
@@ -269,6 +278,7 @@ fn fit(
     };
     Ok(Ready {
         layout,
+        classes: scores.width,
         reference,
         usual,
         kinds,

@@ -12,6 +12,12 @@ use stockade_store::{AppendError, Handle, ReadError, Station};
 
 use crate::config::{ExtractionConfig, Step};
 
+/// Whether a row of this id and content is a standing: what a worker may put.
+pub(crate) fn is_standing(id: &str, value: &serde_json::Value) -> bool {
+    Standing::deserialize(value)
+        .is_ok_and(|standing| id == Standing::row_id(&standing.model, standing.principal.as_str()))
+}
+
 /// The kind of these rows.
 pub const CLIENT_STANDING: &str = "client_standing";
 
@@ -27,7 +33,9 @@ pub struct Standing {
     pub principal: PrincipalId,
     /// The steps that bind, the latest one last.
     pub steps: Vec<Step>,
-    /// From when they bind.
+    /// How many of them bound before.
+    pub earlier: usize,
+    /// From when the others bind.
     pub from: Timestamp,
     /// Until when.
     pub until: Timestamp,
@@ -51,11 +59,17 @@ impl Standing {
         let steps = config.ladder.get(..config.ladder.len().min(taken + 1))?;
         // A random part of the time: modulo's bias is nothing here.
         let delay = random.checked_rem(config.act_within_ms).unwrap_or(0);
-        let from = now.plus_ms(delay.into());
+        let earlier = taken.min(steps.len());
+        let from = if earlier == steps.len() {
+            now
+        } else {
+            now.plus_ms(delay.into())
+        };
         (!steps.is_empty()).then(|| Self {
             model: model.to_owned(),
             principal: principal.clone(),
             steps: steps.to_vec(),
+            earlier,
             from,
             until: from.plus_ms(i64::from(config.step_hours.get()) * MS_PER_HOUR),
         })
@@ -82,11 +96,14 @@ impl Standing {
 
     /// The steps that bind now.
     pub fn binding(&self, now: Timestamp) -> &[Step] {
-        if self.from <= now && !self.is_over(now) {
-            &self.steps
+        let binding = if self.is_over(now) {
+            0
+        } else if self.from <= now {
+            self.steps.len()
         } else {
-            &[]
-        }
+            self.earlier
+        };
+        self.steps.get(..binding).unwrap_or_default()
     }
 }
 
@@ -223,6 +240,13 @@ mod tests {
         assert_eq!(standing.from.unix_ms(), 700);
         assert!(standing.binding(Timestamp::from_unix_ms(699)).is_empty());
         assert_eq!(standing.binding(Timestamp::from_unix_ms(700)), [Step::Record]);
+        // A later alarm takes nothing back while its own step does not bind yet.
+        let second = after(800, Some(&standing), 999).unwrap();
+        let between = Timestamp::from_unix_ms(801);
+        assert_eq!(second.binding(between), [Step::Record]);
+        let third = after(3000, Some(&second), 999).unwrap();
+        let last = after(6000, Some(&third), 999).unwrap();
+        assert_eq!(last.binding(Timestamp::from_unix_ms(6000)), config().ladder);
         // Alarms of one deed, before the step binds.
         assert_eq!(after(699, Some(&standing), 0), None);
         let over = 700 + 2 * MS_PER_HOUR;

@@ -20,6 +20,8 @@ pub(crate) struct RowBits {
     usual: f64,
     /// Where they are any numbers.
     most: f64,
+    /// Which output holds the scores.
+    scores: Option<usize>,
 }
 
 /// What a row of the answer can carry under a policy; `None` where an output has no bound.
@@ -30,30 +32,37 @@ pub(crate) fn row_bits(
 ) -> Option<RowBits> {
     let scores = shape::score_output(signature, policy);
     if policy.labels_only {
-        let label = bits_per_query(Precision::Label, classes(scores?)?);
-        return Some(RowBits {
-            usual: label,
-            most: label,
-        });
+        let (classes, elements) = (classes(scores?)?, elements(scores?)?);
+        let labels = (elements / classes.max(1)) as f64;
+        return Some(RowBits::of(labels * bits_per_query(Precision::Label, classes)));
     }
     let mut visible = signature
         .outputs
         .iter()
         .filter(|spec| !policy.hidden.contains(&spec.name));
     let none = RowBits {
-        usual: 0.0,
-        most: 0.0,
+        scores: signature.outputs.iter().position(|spec| scores == Some(spec)),
+        ..RowBits::of(0.0)
     };
     visible.try_fold(none, |sum, spec| {
         let bits = spec_bits(spec, scores == Some(spec), labels, policy)?;
         Some(RowBits {
             usual: sum.usual + bits.usual,
             most: sum.most + bits.most,
+            scores: sum.scores,
         })
     })
 }
 
 impl RowBits {
+    const fn of(bits: f64) -> Self {
+        Self {
+            usual: bits,
+            most: bits,
+            scores: None,
+        }
+    }
+
     /// What an answer to `rows` rows is taken for before it is there.
     pub(crate) fn reserve(self, rows: u64) -> u64 {
         whole(self.usual, rows)
@@ -61,10 +70,18 @@ impl RowBits {
 
     /// What the answer that came can carry.
     pub(crate) fn settle(self, rows: u64, outputs: &[(String, Tensor)], signature: &Signature) -> u64 {
-        let scores = shape::score_output(signature, &OutputPolicy::default());
-        let answer = scores.and_then(|spec| outputs.iter().find(|(name, _)| *name == spec.name));
-        let are_probabilities = answer.is_none_or(|(_, tensor)| are_probabilities(tensor));
-        whole(if are_probabilities { self.usual } else { self.most }, rows)
+        let scores = self.scores.and_then(|place| outputs.get(place));
+        let are_probabilities = scores.is_none_or(|(_, tensor)| are_probabilities(tensor));
+        let bits = whole(if are_probabilities { self.usual } else { self.most }, rows);
+        // An output whose first dimension is not the request's rows may hold more than was thought.
+        let all = |(tensor, spec): (&Tensor, &TensorSpec)| {
+            let expected = elements(spec).map(|each| each as f64 * rows as f64);
+            let more = expected.is_none_or(|expected| tensor.data().len() as f64 > expected);
+            more.then(|| element_bits(spec.data_type).unwrap_or(0.0) * tensor.data().len() as f64)
+        };
+        let outputs = outputs.iter().map(|(_, tensor)| tensor);
+        let beyond: f64 = outputs.zip(&signature.outputs).filter_map(all).sum();
+        bits.saturating_add(whole(beyond, 1))
     }
 }
 
@@ -77,16 +94,12 @@ fn spec_bits(
     let elements = elements(spec)?;
     let label = labels.filter(|_| elements == 1 && !tensors::is_float(spec.data_type));
     if let Some(labels) = label {
-        let bits = bits_per_query(Precision::Label, labels.len());
-        return Some(RowBits {
-            usual: bits,
-            most: bits,
-        });
+        return Some(RowBits::of(bits_per_query(Precision::Label, labels.len())));
     }
     let each = element_bits(spec.data_type)?;
     let most = each * elements as f64;
     if !is_scores {
-        return Some(RowBits { usual: most, most });
+        return Some(RowBits::of(most));
     }
     let classes = classes(spec)?;
     let rows = (elements / classes.max(1)) as f64;
@@ -106,7 +119,7 @@ fn spec_bits(
     };
     Some(RowBits {
         usual: (one * rows).min(most),
-        most,
+        ..RowBits::of(most)
     })
 }
 
@@ -233,6 +246,30 @@ mod tests {
         assert_eq!(row_bits(&text, None, &OutputPolicy::default()), None);
         let labels = Labels::Strings(vec!["a".into(), "b".into()]);
         assert!(row_bits(&text, Some(&labels), &OutputPolicy::default()).is_some());
+    }
+
+    #[test]
+    fn every_position_has_a_label() {
+        let mask = |width: Dim| {
+            signature(vec![spec(
+                "mask",
+                DataType::F32,
+                &[Dim::Fixed(8), width, Dim::Fixed(4)],
+            )])
+        };
+        let labels = policy(serde_json::json!({"labels_only": true}));
+        let bits = row_bits(&mask(Dim::Fixed(8)), None, &labels).unwrap();
+        assert_eq!(bits.reserve(3), 3 * 64 * 2);
+        assert_eq!(row_bits(&mask(Dim::Symbol("w".into())), None, &labels), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_longer_than_its_rows_is_counted_whole() {
+        let boxes = signature(vec![spec("boxes", DataType::F32, &[Dim::Fixed(4)])]);
+        let hidden = policy(serde_json::json!({}));
+        let bits = row_bits(&boxes, None, &hidden).unwrap();
+        let found = Tensor::new(vec![50, 4], TensorData::F32(vec![0.0; 200])).unwrap();
+        assert!(bits.settle(1, &[("boxes".to_owned(), found)], &boxes) >= 200 * 32);
     }
 
     #[test]
