@@ -7,6 +7,7 @@
 
 mod channel;
 mod child;
+mod parts;
 mod process;
 mod supervisor;
 mod words;
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     child::run,
-    supervisor::{Parts, Reloading, Supervisor},
+    parts::Parts,
+    supervisor::{Reloading, Supervisor},
     words::{Head, HeldFile, Purpose},
 };
 

@@ -167,8 +167,15 @@ impl Metrics {
             head(&mut out, name, "counter", help);
             let _ = writeln!(out, "{name} {value}");
         }
+        gauges.write(&mut out);
+        out
+    }
+}
+
+impl Gauges {
+    fn write(&self, out: &mut String) {
         head(
-            &mut out,
+            out,
             "stockade_connections_open",
             "gauge",
             "Open connections by listener.",
@@ -176,28 +183,22 @@ impl Metrics {
         let _ = writeln!(
             out,
             "stockade_connections_open{{listener=\"gateway\"}} {}",
-            gauges.connections
+            self.connections
         );
         let _ = writeln!(
             out,
             "stockade_connections_open{{listener=\"grpc\"}} {}",
-            gauges.grpc_connections
+            self.grpc_connections
         );
         let _ = writeln!(
             out,
             "stockade_connections_open{{listener=\"admin\"}} {}",
-            gauges.admin_connections
+            self.admin_connections
         );
-        head(&mut out, "stockade_models_served", "gauge", "Models served.");
-        let _ = writeln!(out, "stockade_models_served {}", gauges.models);
-        head(
-            &mut out,
-            "stockade_ready",
-            "gauge",
-            "1 while requests are served.",
-        );
-        let _ = writeln!(out, "stockade_ready {}", u8::from(gauges.ready));
-        out
+        head(out, "stockade_models_served", "gauge", "Models served.");
+        let _ = writeln!(out, "stockade_models_served {}", self.models);
+        head(out, "stockade_ready", "gauge", "1 while requests are served.");
+        let _ = writeln!(out, "stockade_ready {}", u8::from(self.ready));
     }
 }
 

@@ -14,7 +14,7 @@ use stockade_access::{Access, PolicySet};
 use stockade_artifact::Vault;
 use stockade_crypto::random_array;
 use stockade_evidence::{Actor, Event, Record, RecordId, Subject, SubjectKind};
-use stockade_serve::{Bound, Config, DeskAsk, KeeperDesk, Listeners, WORKER_ALLOWANCE};
+use stockade_serve::{Bound, DeskAsk, KeeperDesk, Listeners, WORKER_ALLOWANCE};
 use stockade_store::{Handle, Keeper, LinkError, Secret};
 use tokio::{
     net::UnixStream,
@@ -24,15 +24,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     channel::{self, Incoming, Outbox},
+    parts::Parts,
     process,
     words::{Setup, ToKeeper, ToWorker},
 };
 use crate::{
     cli::Global,
-    config,
     failure::{Exit, Failing as _, Failure},
     models,
-    project::{self, Project},
+    project::Project,
 };
 
 /// The secret that the watches over queries hide their choices under.
@@ -46,17 +46,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// How long a worker may take to end beyond the time in which it drains.
 const LAST_MOMENTS: Duration = Duration::from_secs(30);
-
-/// What is served, as the project says it.
-#[derive(Clone, Debug)]
-pub(crate) struct Parts {
-    pub(crate) config: Config,
-    /// File names and texts, which parse.
-    pub(crate) policies: Vec<(String, String)>,
-    pub(crate) require_isolation: bool,
-    /// Changed settings outside the gateway that bind at start.
-    pub(crate) needs_restart: Vec<String>,
-}
 
 /// A reload to be made, and who waits for how it ends.
 #[derive(Debug)]
@@ -105,48 +94,6 @@ enum Said {
 enum Ended {
     Stopped,
     Lost(String),
-}
-
-impl Parts {
-    /// Those of a project, checked as far as they can be without its models.
-    pub(crate) fn of(project: &Project) -> Result<Self, Failure> {
-        let root = &project.loaded.root;
-        let policies = project::policy_files(project.path())?;
-        let parsed = PolicySet::parse(&policies).exit(Exit::Usage)?;
-        config::check(project.path(), root, &parsed)?;
-        Ok(Self {
-            config: root.gateway().relative_to(project.path()),
-            policies,
-            require_isolation: root.worker.require_isolation,
-            needs_restart: Vec::new(),
-        })
-    }
-
-    /// Whether a worker that was started with these reaches all that `others` name.
-    fn reach(&self, others: &Self) -> bool {
-        let reached = self.config.destinations();
-        let named = others.config.destinations();
-        self.config.engine == others.config.engine && named.iter().all(|each| reached.contains(each))
-    }
-
-    /// The same on the ports of `config`, which stay open.
-    fn on_ports_of(mut self, config: &Config) -> Self {
-        let Config {
-            listen,
-            grpc_listen,
-            admin_listen,
-            ref hosts,
-            dangerous_plaintext,
-            ..
-        } = *config;
-        self.config.listen = listen;
-        self.config.grpc_listen = grpc_listen;
-        self.config.admin_listen = admin_listen;
-        self.config.hosts.clone_from(hosts);
-        self.config.dangerous_plaintext = dangerous_plaintext;
-        self.needs_restart = Vec::new();
-        self
-    }
 }
 
 impl<'a> Supervisor<'a> {
