@@ -2,7 +2,7 @@
 //!
 //! After the model answered, each row of the request and its scores are looked at by the detectors of `stockade-inspect`. An
 //! alarm is recorded and lifts its client one step up the ladder of configuration ([`standing`]); what a step does binds from
-//! the next requests on, at a moment that the client cannot tell.
+//! the next requests on, at a random moment. That an alarm's own answer waits for its record is not hidden.
 //!
 //! INVARIANT: a model that is configured to be watched is not served before its watch is ready.
 

@@ -1,8 +1,8 @@
 //! The keeper's end of a worker's link: a short list of what a worker may ask, and nothing that gives it more.
 //!
 //! A worker runs the gateway in a process without keys. Whatever it says is checked as if somebody else spoke through it:
-//! it appends only events of its own kind, in the keeper's time and without a change of state, and it reads only the rows
-//! that it is there for. What it may not ask ends the link, for a sound worker never does.
+//! it appends only events of its own kind, in the keeper's time, which change no row but those that [`MayPut`] names, and it
+//! reads only the rows that it is there for. What it may not ask ends the link, for a sound worker never does.
 
 use std::{sync::Arc, time::Duration};
 
